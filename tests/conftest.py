@@ -1,0 +1,83 @@
+"""Shared fixtures: paths, hypothesis profiles, and the global state of Detectron2 put back."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+# Read at import by matplotlib, Detectron2's built-in data sets and the maths libraries.
+os.environ["MPLBACKEND"] = "Agg"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("DETECTRON2_DATASETS", None)
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.logger import setup_logger
+from hypothesis import settings
+
+REPO_ROOT = Path(__file__).resolve().parents[1]
+
+torch.set_num_threads(1)
+
+settings.register_profile(
+    "default", max_examples=25, deadline=None, derandomize=True, database=None
+)
+settings.register_profile("long", max_examples=10_000, deadline=None, database=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> Path:
+    """The checkout."""
+    return REPO_ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real images beside the checkout; tests that need them are skipped where they are absent."""
+    path = REPO_ROOT.parent / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip("needs the real images of ../shared/data, which are not on this machine")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _outside_the_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative output folders land in the test's own temporary folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _catalogs_restored() -> Iterator[None]:
+    """Remove the data sets that a test registered."""
+    datasets, metadata = set(DatasetCatalog.list()), set(MetadataCatalog.list())
+    yield
+    for name in set(DatasetCatalog.list()) - datasets:
+        DatasetCatalog.remove(name)
+    for name in set(MetadataCatalog.list()) - metadata:
+        MetadataCatalog.remove(name)
+
+
+@pytest.fixture(autouse=True)
+def _loggers_restored() -> Iterator[None]:
+    """Undo Detectron2's `setup_logger`, which would hide later messages from `caplog`."""
+    loggers = [logging.getLogger(name) for name in ("detectron2", "fvcore", "scb_d2")]
+    before = [(log, log.handlers[:], log.level, log.propagate) for log in loggers]
+    yield
+    for log, handlers, level, propagate in before:
+        for handler in set(log.handlers) - set(handlers):
+            handler.close()
+        log.handlers, log.level, log.propagate = handlers, level, propagate
+    setup_logger.cache_clear()
