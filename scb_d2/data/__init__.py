@@ -1,0 +1,1 @@
+"""Data: the synthetic shapes, registration from the config, and checks before training."""
