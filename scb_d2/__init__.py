@@ -1,0 +1,37 @@
+"""Scale-balanced loss for object detection (Shuang et al. 2021) as a drop-in for Detectron2."""
+
+try:
+    import detectron2  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "scb_d2 needs Detectron2, which is not on the Python package index under its name: run "
+        "`make env` in the project's folder, or build it from its repository (docs/install.md).",
+        name="detectron2",
+    ) from error
+
+from .config import add_scb_config, validate_config
+from .errors import ConfigError, DataError, UserError
+from .matching import ScaleBalancedMatcher, anchor_weights, match_boxes, match_counts
+from .modeling import ScaleBalancedRetinaNet, build_model
+from .object_weight import ScaleBalancedWeight
+from .statistics import MatchStatistics
+from .weighting import object_weights
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "MatchStatistics",
+    "ScaleBalancedMatcher",
+    "ScaleBalancedRetinaNet",
+    "ScaleBalancedWeight",
+    "UserError",
+    "add_scb_config",
+    "anchor_weights",
+    "build_model",
+    "match_boxes",
+    "match_counts",
+    "object_weights",
+    "validate_config",
+]

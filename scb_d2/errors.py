@@ -1,0 +1,15 @@
+"""Errors that a user can mend: each says in one sentence what was found and what is allowed."""
+
+__all__ = ["ConfigError", "DataError", "UserError"]
+
+
+class UserError(ValueError):
+    """Input from the user is wrong; the command line prints the message without traceback."""
+
+
+class ConfigError(UserError):
+    """A config key is unknown, of the wrong type, out of range or does not fit the model."""
+
+
+class DataError(UserError):
+    """An annotation file, an image or a data set name is missing or malformed."""

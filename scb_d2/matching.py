@@ -1,0 +1,157 @@
+"""Matches between anchors and objects: labels, counts, and what an anchor inherits from its object.
+
+Shape shorthand in this module:
+
+    R: number of anchors (or proposals) of one image, over all feature levels
+    G: number of objects of the image
+    M: number of anchors matched to an object
+
+Naming convention:
+
+    matched_idxs: (R,) int64, index in [0, G) of the object an anchor was matched to. Meaningful
+        on positive anchors only; elsewhere it may hold anything.
+    anchor_labels: (R,) integers: 1 = positive, 0 = negative, -1 = ignored. A matcher's labels, not
+        class labels.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from detectron2.modeling.matcher import Matcher
+from detectron2.structures import Boxes, pairwise_iou
+from detectron2.utils.memory import retry_if_cuda_oom
+from torch import Tensor
+
+from .arguments import check_choice
+
+__all__ = [
+    "LOW_QUALITY_RULES",
+    "ScaleBalancedMatcher",
+    "anchor_weights",
+    "match_boxes",
+    "match_counts",
+]
+
+LOW_QUALITY_RULES = ("stock", "reassign")
+
+
+@torch.no_grad()
+def match_counts(matched_idxs: Tensor, anchor_labels: Tensor, num_objects: int) -> Tensor:
+    """Count the positive anchors of each object.
+
+    Objects are told apart by index, so two objects with the same box are counted apart.
+
+    Args:
+        matched_idxs: (R,) see the module's naming convention.
+        anchor_labels: (R,) see the module's naming convention.
+        num_objects: G.
+
+    Returns:
+        (G,) int64 M of each object. Never synchronises with the host.
+    """
+    counts = matched_idxs.new_zeros(num_objects, dtype=torch.int64)
+    if num_objects == 0:
+        return counts
+    positive = anchor_labels == 1
+    # torch.bincount would synchronise to learn its output size.
+    return counts.scatter_add_(0, torch.where(positive, matched_idxs, 0), positive.long())
+
+
+@torch.no_grad()
+def anchor_weights(matched_idxs: Tensor, anchor_labels: Tensor, object_weights: Tensor) -> Tensor:
+    """Give each positive anchor the weight of its object.
+
+    Args:
+        matched_idxs: (R,) see the module's naming convention.
+        anchor_labels: (R,) see the module's naming convention.
+        object_weights: (G,) weight of each object; G may be 0.
+
+    Returns:
+        (R,) float32, 1 on every anchor that is not positive.
+    """
+    weights = torch.ones_like(matched_idxs, dtype=torch.float32)
+    if len(object_weights) == 0:
+        return weights
+    positive = anchor_labels == 1
+    gathered = object_weights.to(torch.float32)[torch.where(positive, matched_idxs, 0)]
+    return torch.where(positive, gathered, weights)
+
+
+@torch.no_grad()
+def match_boxes(gt_boxes: Boxes, anchors: Boxes, matcher: Matcher) -> tuple[Tensor, Tensor]:
+    """Match the anchors of one image to its objects by IoU.
+
+    Args:
+        gt_boxes: G boxes, pixels.
+        anchors: R boxes, pixels.
+        matcher: Detectron2's or a subclass.
+
+    Returns:
+        ``matched_idxs`` (R,) int64 and ``anchor_labels`` (R,) int8 on the device of ``gt_boxes``.
+    """
+    quality = retry_if_cuda_oom(pairwise_iou)(gt_boxes, anchors)
+    matched_idxs, anchor_labels = retry_if_cuda_oom(matcher)(quality)
+    # After an out-of-memory retry the results live on the CPU.
+    return matched_idxs.to(gt_boxes.device), anchor_labels.to(gt_boxes.device)
+
+
+class ScaleBalancedMatcher(Matcher):
+    """Detectron2's matcher with a choice of what happens to objects that no anchor overlaps enough.
+
+    Same call and same return as :class:`detectron2.modeling.matcher.Matcher`.
+
+    ``low_quality="stock"`` is Detectron2's rule: every anchor tied for an object's best IoU becomes
+    positive but keeps its own arg-max object, so an object can end with M = 0, and an object that
+    overlaps no anchor makes all of them positive. ``"reassign"`` is the rule of the paper's code
+    (mmdetection's ``MaxIoUAssigner`` with ``gt_max_assign_all=False``, repository
+    1243France/SCB_Loss): one anchor per object, its arg-max, is given to it, with the lowest
+    index on ties; where objects want the same anchor the later one gets it; an object whose best
+    IoU is 0 gets none.
+    """
+
+    def __init__(
+        self,
+        thresholds: Sequence[float],
+        labels: Sequence[int],
+        allow_low_quality_matches: bool = False,
+        low_quality: str = "stock",
+    ):
+        """Build the matcher.
+
+        Args:
+            thresholds: IoU thresholds, as in Detectron2's matcher.
+            labels: label of each interval between thresholds, as in Detectron2's matcher.
+            allow_low_quality_matches: whether objects keep their best anchors below the
+                thresholds at all.
+            low_quality: ``"stock"`` or ``"reassign"``, the rule by which they do.
+
+        Raises:
+            ConfigError: if ``low_quality`` is neither.
+        """
+        super().__init__(list(thresholds), list(labels), allow_low_quality_matches)
+        self.low_quality = check_choice(low_quality, LOW_QUALITY_RULES, "low_quality")
+
+    def __call__(self, match_quality_matrix: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`detectron2.modeling.matcher.Matcher.__call__`."""
+        matched_idxs, anchor_labels = super().__call__(match_quality_matrix)
+        reassigns = self.allow_low_quality_matches and self.low_quality == "reassign"
+        if not reassigns or match_quality_matrix.numel() == 0:
+            return matched_idxs, anchor_labels
+        return _reassign_best_anchor(matched_idxs, anchor_labels, match_quality_matrix)
+
+    def set_low_quality_matches_(self, match_labels: Tensor, match_quality_matrix: Tensor) -> None:
+        """Leave ``"reassign"``, which changes indices too, to :meth:`__call__`."""
+        if self.low_quality == "stock":
+            super().set_low_quality_matches_(match_labels, match_quality_matrix)
+
+
+def _reassign_best_anchor(
+    matched_idxs: Tensor, anchor_labels: Tensor, match_quality_matrix: Tensor
+) -> tuple[Tensor, Tensor]:
+    best_quality, best_anchor = match_quality_matrix.max(dim=1)
+    objects = torch.arange(len(best_anchor), device=best_anchor.device)
+    objects = torch.where(best_quality > 0, objects, -1)
+    # A maximum over indices lets later objects win and is deterministic, unlike index assignment.
+    owner = torch.full_like(matched_idxs, -1).scatter_reduce_(0, best_anchor, objects, "amax")
+    owned = owner >= 0
+    return torch.where(owned, owner, matched_idxs), anchor_labels.masked_fill(owned, 1)

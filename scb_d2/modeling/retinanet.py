@@ -1,0 +1,195 @@
+"""RetinaNet with the scale-balanced loss.
+
+Shape shorthand in this module:
+
+    N: images in the batch
+    R: anchors of an image over all feature levels
+    G: objects of an image
+    P: positive anchors of the batch
+    K: classes
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import cat, nonzero_tuple
+from detectron2.modeling import META_ARCH_REGISTRY, RetinaNet
+from detectron2.structures import Boxes, Instances
+from detectron2.utils.events import get_event_storage
+from torch import Tensor
+
+from ..config import build_matcher, weighting_from_config
+from ..loss_weighting import LossWeighting
+from ..losses import box_regression_losses, sigmoid_focal_losses
+from ..matching import match_boxes, match_counts
+from ..statistics import MatchStatistics, warn_if_all_positive
+
+__all__ = ["MatchedObjects", "ScaleBalancedRetinaNet"]
+
+
+class MatchedObjects(NamedTuple):
+    """What the anchors of one image inherit from their objects.
+
+    Attributes:
+        gt_boxes: (R, 4) box of the matched object, XYXY; undefined on anchors not positive.
+        weights: (R,) float32 weight, 1 on anchors not positive.
+        match_counts: (G,) int64 number of anchors each object matched.
+    """
+
+    gt_boxes: Tensor
+    weights: Tensor
+    match_counts: Tensor
+
+
+@META_ARCH_REGISTRY.register()
+class ScaleBalancedRetinaNet(RetinaNet):
+    """Detectron2's RetinaNet whose positive anchors are weighted by their object's matches.
+
+    Parameters, checkpoints and inference are those of
+    :class:`detectron2.modeling.RetinaNet`. With ``object_weight=None`` so is training.
+    """
+
+    scb_stages = ("first",)
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        object_weight: Callable[[Tensor, Tensor, Boxes], Tensor] | None = None,
+        weighted_losses: Sequence[str] = ("cls", "box"),
+        weight_normalizer: str = "stock",
+        statistics: MatchStatistics | None = None,
+        **kwargs: Any,
+    ):
+        """Build the detector from its parts.
+
+        Args:
+        object_weight: weight per anchor from (matched_idxs, anchor_labels, gt_boxes) of an
+            image, usually a :class:`scb_d2.ScaleBalancedWeight`. None: stock RetinaNet.
+        weighted_losses: which of ``"cls"``, ``"box"`` the weights multiply.
+        weight_normalizer: ``"stock"`` or ``"mean_one"``, see
+            :class:`scb_d2.loss_weighting.LossWeighting`.
+        statistics: how match statistics are logged; None: as ``scb/first/...`` every 20
+            iterations.
+        **kwargs: of :class:`detectron2.modeling.RetinaNet`. For ``low_quality="reassign"`` give
+            a :class:`scb_d2.ScaleBalancedMatcher` as ``anchor_matcher``.
+        """
+        super().__init__(**kwargs)
+        self.object_weight = object_weight
+        self.loss_weighting = LossWeighting(weighted_losses, weight_normalizer)
+        self.statistics = statistics or MatchStatistics("first")
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """See :meth:`detectron2.modeling.RetinaNet.from_config`."""
+        ret = super().from_config(cfg)
+        ret.update(weighting_from_config(cfg, "first"))
+        ret["anchor_matcher"] = build_matcher(
+            cfg,
+            "first",
+            cfg.MODEL.RETINANET.IOU_THRESHOLDS,
+            cfg.MODEL.RETINANET.IOU_LABELS,
+            allow_low_quality_matches=True,
+        )
+        return ret
+
+    @torch.no_grad()
+    def label_anchors(
+        self, anchors: list[Boxes], gt_instances: list[Instances]
+    ) -> tuple[list[Tensor], list[Any]]:
+        """See :meth:`detectron2.modeling.RetinaNet.label_anchors`.
+
+        Returns:
+            Class labels as in stock, and per image a :class:`MatchedObjects` in place of the boxes
+            alone. Without ``object_weight`` exactly what stock returns.
+        """
+        if self.object_weight is None:
+            return super().label_anchors(anchors, gt_instances)
+        anchors = Boxes.cat(anchors)
+        gt_labels, matched_objects = [], []
+        for gt_per_image in gt_instances:
+            gt_boxes = gt_per_image.gt_boxes
+            matched_idxs, anchor_labels = match_boxes(gt_boxes, anchors, self.anchor_matcher)
+            if len(gt_boxes):
+                classes = gt_per_image.gt_classes[matched_idxs]
+                matched_gt_boxes = gt_boxes.tensor[matched_idxs]
+            else:
+                classes = torch.full_like(matched_idxs, self.num_classes)
+                matched_gt_boxes = torch.zeros_like(anchors.tensor)
+            classes = classes.masked_fill(anchor_labels == 0, self.num_classes)
+            gt_labels.append(classes.masked_fill(anchor_labels == -1, -1))
+            matched_objects.append(
+                MatchedObjects(
+                    matched_gt_boxes,
+                    self.object_weight(matched_idxs, anchor_labels, gt_boxes),
+                    match_counts(matched_idxs, anchor_labels, len(gt_boxes)),
+                )
+            )
+        return gt_labels, matched_objects
+
+    def losses(
+        self,
+        anchors: list[Boxes],
+        pred_logits: list[Tensor],
+        gt_labels: list[Tensor],
+        pred_anchor_deltas: list[Tensor],
+        gt_boxes: list[Any],
+    ) -> dict[str, Tensor]:
+        """See :meth:`detectron2.modeling.RetinaNet.losses`.
+
+        Args:
+            anchors: as in stock.
+            pred_logits: as in stock.
+            gt_labels: first output of :meth:`label_anchors`.
+            pred_anchor_deltas: as in stock.
+            gt_boxes: second output of :meth:`label_anchors`.
+        """
+        if self.object_weight is None:
+            return super().losses(anchors, pred_logits, gt_labels, pred_anchor_deltas, gt_boxes)
+        labels = torch.stack(gt_labels)  # (N, R)
+        positive = nonzero_tuple((labels >= 0) & (labels != self.num_classes))
+        num_images, num_positive = len(labels), len(positive[0])
+        storage = get_event_storage()
+        storage.put_scalar("num_pos_anchors", num_positive / num_images)
+        normalizer = self._ema_update("loss_normalizer", max(num_positive, 1), 100)
+        warn_if_all_positive(num_positive, labels.shape[1], self.anchor_matcher)
+
+        weights = torch.stack([x.weights for x in gt_boxes])[positive]
+        weights = self.loss_weighting.normalize(weights)
+        matched_gt_boxes = torch.stack([x.gt_boxes for x in gt_boxes])[positive]
+
+        logits = cat(pred_logits, dim=1)  # (N, R, K)
+        targets = torch.zeros_like(logits)
+        targets[(*positive, labels[positive])] = 1
+        cls_losses = sigmoid_focal_losses(
+            logits, targets, alpha=self.focal_loss_alpha, gamma=self.focal_loss_gamma
+        )  # (N, R)
+        cls_weights = (labels >= 0).to(torch.float32)  # ignored anchors count nothing
+        if self.loss_weighting.weights_cls:
+            cls_weights[positive] = weights
+        cls_losses = cls_losses * cls_weights
+
+        box_losses = box_regression_losses(
+            self.box2box_transform,
+            Boxes.cat(anchors).tensor[positive[1]],
+            cat(pred_anchor_deltas, dim=1)[positive],
+            matched_gt_boxes,
+            self.box_reg_loss_type,
+            self.smooth_l1_beta,
+        )  # (P,)
+        if self.loss_weighting.weights_box:
+            box_losses = box_losses * weights
+
+        if self.statistics.due():
+            self.statistics.log(
+                torch.cat([x.match_counts for x in gt_boxes]),
+                weights,
+                cls_losses.detach()[positive] + box_losses.detach(),
+                matched_gt_boxes,
+            )
+        return {
+            "loss_cls": cls_losses.sum() / normalizer,
+            "loss_box_reg": box_losses.sum() / normalizer,
+        }
