@@ -18,7 +18,7 @@ def add_data_config(cfg: CfgNode) -> None:
     #   {NAME: my_train, FORMAT: coco, JSON: path/to/train.json, IMAGES: path/to/images}
     #   {NAME: my_val, FORMAT: voc, DIR: path/to/VOCfolder, SPLIT: val,
     #    CLASSES: [cat, dog], YEAR: 2012}
-    # CLASSES is VOC's 20 by default; YEAR is 2012 by default, or 2007, and chooses VOC's kind of AP.
+    # By default CLASSES is VOC's 20 and YEAR 2012; 2007 asks for the 11-point AP of that year.
     # Relative paths start at the current directory, as Detectron2's own do.
     cfg.DATASETS.REGISTER = []
 

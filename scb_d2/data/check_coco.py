@@ -1,0 +1,289 @@
+"""Check a COCO JSON annotation file and its image folder without loading any image."""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from .findings import DatasetReport, Finding, Severity, Tally
+
+__all__ = ["check_coco", "missing_files", "read_coco_json"]
+
+# A box may leave its image by rounding; beyond this many pixels it is reported.
+_OUTSIDE_TOLERANCE = 1.0
+
+_RULES: dict[str, tuple[Severity, str]] = {
+    "incomplete-image": (
+        "error",
+        "has images without an id, a file_name, a width > 0 or a height > 0",
+    ),
+    "duplicate-image-id": ("error", "has image ids that are used more than once"),
+    "mixed-image-ids": ("error", "has image ids of which some are numbers and some are text"),
+    "path-outside-root": ("error", "names image files that lead out of the image folder"),
+    "missing-image": ("error", "names image files that do not exist"),
+    "incomplete-category": ("error", "has categories without a whole-numbered id or a name"),
+    "duplicate-category-id": ("error", "has category ids that are used more than once"),
+    "duplicate-category-name": ("warning", "has category names that are used more than once"),
+    "incomplete-annotation": (
+        "error",
+        "annotations without an id, an image_id, a category_id or a bbox",
+    ),
+    "duplicate-annotation-id": ("error", "has annotation ids that are used more than once"),
+    "unknown-image": ("error", "has annotations of an image_id that is not among its images"),
+    "unknown-category": (
+        "error",
+        "has annotations of a category_id that is not among its categories",
+    ),
+    "malformed-box": ("error", "has boxes that are not four finite numbers [x, y, width, height]"),
+    "negative-box": ("error", "has boxes of negative width or height"),
+    "ignore-flag": (
+        "error",
+        "has annotations with the flag 'ignore', which Detectron2 does not know",
+    ),
+    "not-evaluable": (
+        "error",
+        "annotations without the 'area' or 'iscrowd' that COCO's evaluation needs",
+    ),
+    "empty-box": (
+        "warning",
+        "boxes of zero width or height, which are dropped from training as Detectron2 does",
+    ),
+    "box-outside-image": ("warning", "has boxes that leave their image by more than a pixel"),
+    "empty-image": ("note", "has images without an annotation"),
+    "crowd": ("note", "has crowd regions, which are not trained on"),
+    "unused-category": ("note", "has categories without an annotation"),
+}
+
+
+def read_coco_json(path: str | Path) -> dict[str, Any]:
+    """Read a COCO JSON file and check that its three lists are there.
+
+    Raises:
+        DataError: if the file is missing, not JSON or not in COCO's detection format.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except FileNotFoundError as error:
+        raise DataError(f"The annotation file {path} does not exist.") from error
+    except OSError as error:
+        raise DataError(f"The annotation file {path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"The annotation file {path} is not JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise DataError(
+            f"The annotation file {path} is not COCO JSON: it must be an object with the lists "
+            f"'images', 'annotations' and 'categories', not a {type(content).__name__}."
+        )
+    for key in ("images", "categories", "annotations"):
+        value = content.get(key)
+        # The files of COCO's test sets have no annotations.
+        if value is None and key == "annotations" and key not in content:
+            continue
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            found = "is missing" if key not in content else "is something else"
+            raise DataError(
+                f"The annotation file {path} is not COCO JSON: {key!r} must be a list of objects "
+                f"and {found}."
+            )
+    for key in ("images", "categories"):
+        if not content[key]:
+            raise DataError(f"The annotation file {path} has no {key}: the list {key!r} is empty.")
+    return content
+
+
+def check_coco(
+    name: str,
+    json_file: str | Path,
+    image_root: str | Path,
+    *,
+    training: bool = True,
+    evaluation: bool = True,
+    expected_classes: Sequence[str] | None = None,
+) -> DatasetReport:
+    """Check a COCO-JSON data set; nothing is raised, everything is reported.
+
+    Args:
+        name: registered name, for the report.
+        json_file: the annotation file.
+        image_root: folder of the images, whose files are looked for and not opened.
+        training: whether the data set is to be trained on, so must have objects.
+        evaluation: whether it is to be evaluated on, so needs COCO's ``area`` and ``iscrowd``.
+        expected_classes: class names that the file must have, in the order of their ids.
+    """
+    try:
+        content = read_coco_json(json_file)
+    except DataError as error:
+        return DatasetReport(name, findings=[Finding("error", "not-coco", str(error))])
+    tally = Tally(f"The annotation file {json_file}", _RULES)
+    categories = _check_categories(content["categories"], tally)
+    images = _check_images(content["images"], str(image_root), tally)
+    annotations = content.get("annotations", [])
+    _check_annotations(annotations, images, categories, str(json_file), tally)
+    if evaluation:
+        for ann in annotations:
+            if not _is_number(ann.get("area")) or "iscrowd" not in ann:
+                tally.add("not-evaluable", f"annotation {ann.get('id')!r}")
+    findings = tally.findings()
+    if not training:
+        findings = [f for f in findings if f.code != "empty-box"]
+    elif all(ann.get("iscrowd") for ann in annotations):
+        message = f"The annotation file {json_file} has no object to train on, crowd regions apart."
+        findings.append(Finding("error", "no-object", message))
+    if not os.path.isdir(image_root):
+        message = f"The image folder {image_root} of the data set {name!r} does not exist."
+        findings.insert(0, Finding("error", "missing-folder", message))
+    classes = [categories[key] for key in sorted(categories)]
+    if expected_classes is not None and classes != list(expected_classes):
+        message = (
+            f"The annotation file {json_file} has other categories than the data set {name!r} "
+            f"must have: {_first_difference(classes, expected_classes)}."
+        )
+        findings.insert(0, Finding("error", "other-categories", message))
+    return DatasetReport(name, classes, len(content["images"]), len(annotations), findings)
+
+
+def _check_categories(categories: list[dict], tally: Tally) -> dict[int, str]:
+    """Category id to name, of the categories that are complete."""
+    names: dict[int, str] = {}
+    for category in categories:
+        key, name = category.get("id"), category.get("name")
+        if not isinstance(key, int) or not isinstance(name, str):
+            tally.add("incomplete-category", f"category {key!r} with name {name!r}")
+        elif key in names:
+            tally.add("duplicate-category-id", f"category {key}")
+        else:
+            if name in names.values():
+                tally.add("duplicate-category-name", repr(name))
+            names[key] = name
+    return names
+
+
+def _check_images(
+    images: list[dict], image_root: str, tally: Tally
+) -> dict[int | str, tuple[float, float]]:
+    """Image id to (width, height), of the images that are complete."""
+    sizes: dict[int | str, tuple[float, float]] = {}
+    file_names = []
+    for image in images:
+        key, file_name = image.get("id"), image.get("file_name")
+        size = image.get("width"), image.get("height")
+        named = isinstance(key, (int, str)) and isinstance(file_name, str) and file_name != ""
+        if not named or not all(_is_number(side) and side > 0 for side in size):
+            tally.add("incomplete-image", f"image {key!r} with file_name {file_name!r}")
+            continue
+        if key in sizes:
+            tally.add("duplicate-image-id", f"image {key!r}")
+        elif sizes and isinstance(key, str) != isinstance(next(iter(sizes)), str):
+            tally.add("mixed-image-ids", f"image {key!r}")
+        sizes[key] = size
+        file_names.append(file_name)
+    root = os.path.normpath(image_root)
+    inside = []
+    for file_name in file_names:
+        path = os.path.normpath(os.path.join(root, file_name))
+        if root == os.curdir:
+            leaves = os.path.isabs(path) or path.split(os.sep)[0] == os.pardir
+        else:
+            leaves = not path.startswith(root.rstrip(os.sep) + os.sep)
+        if leaves:
+            tally.add("path-outside-root", repr(file_name))
+        else:
+            inside.append(path)
+    for path in missing_files(inside):
+        tally.add("missing-image", path)
+    return sizes
+
+
+def _check_annotations(
+    annotations: list[dict],
+    images: dict[int | str, tuple[float, float]],
+    categories: dict[int, str],
+    json_file: str,
+    tally: Tally,
+) -> None:
+    # COCO's own "minival" files repeat annotation ids, and Detectron2 lets those pass.
+    unique_ids = "minival" not in json_file
+    seen: set = set()
+    used_images: set = set()
+    used_categories: set = set()
+    for ann in annotations:
+        key, image_id, category_id = ann.get("id"), ann.get("image_id"), ann.get("category_id")
+        example = f"annotation {key!r}"
+        scalar = all(isinstance(v, (int, str)) for v in (key, image_id, category_id))
+        if not scalar or "bbox" not in ann:
+            tally.add("incomplete-annotation", example)
+            continue
+        if key in seen and unique_ids:
+            tally.add("duplicate-annotation-id", example)
+        seen.add(key)
+        used_images.add(image_id)
+        used_categories.add(category_id)
+        if image_id not in images:
+            tally.add("unknown-image", f"{example} with image_id {image_id!r}")
+        if category_id not in categories:
+            tally.add("unknown-category", f"{example} with category_id {category_id!r}")
+        if ann.get("ignore"):
+            tally.add("ignore-flag", example)
+        if ann.get("iscrowd"):
+            tally.add("crowd", example)
+        _check_box(ann["bbox"], images.get(image_id), example, tally)
+    for image_id in images.keys() - used_images:
+        tally.add("empty-image", f"image {image_id!r}")
+    for category_id in categories.keys() - used_categories:
+        tally.add("unused-category", repr(categories[category_id]))
+
+
+def _check_box(box: Any, size: tuple[float, float] | None, example: str, tally: Tally) -> None:
+    example = f"{example} with bbox {box!r}"
+    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(v) for v in box):
+        tally.add("malformed-box", example)
+        return
+    x, y, width, height = box
+    if width < 0 or height < 0:
+        tally.add("negative-box", example)
+    elif width == 0 or height == 0:
+        tally.add("empty-box", example)
+    elif size is not None:
+        slack = _OUTSIDE_TOLERANCE
+        right, bottom = size[0] + slack, size[1] + slack
+        if x < -slack or y < -slack or x + width > right or y + height > bottom:
+            tally.add("box-outside-image", example)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _first_difference(found: Sequence[str], expected: Sequence[str]) -> str:
+    if len(found) != len(expected):
+        return f"{len(found)} instead of {len(expected)}"
+    index = next(i for i, pair in enumerate(zip(found, expected, strict=True)) if len({*pair}) > 1)
+    return f"number {index + 1} is {found[index]!r} instead of {expected[index]!r}"
+
+
+def missing_files(paths: Iterable[str]) -> list[str]:
+    """Those of ``paths`` that do not exist; each folder is listed once, whatever its size."""
+    listings: dict[str, set[str]] = {}
+    missing = []
+    for path in paths:
+        folder, base = os.path.split(path)
+        if folder not in listings:
+            try:
+                listings[folder] = set(os.listdir(folder or os.curdir))
+            except OSError:
+                listings[folder] = set()
+        # The second look is for file systems that ignore case.
+        if base not in listings[folder] and not os.path.exists(path):
+            missing.append(path)
+    return missing
