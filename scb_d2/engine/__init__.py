@@ -1,0 +1,5 @@
+"""Training: configuration loading, trainers, evaluators, devices and processes.
+
+Import from the modules, for example ``scb_d2.engine.trainer.Trainer`` and
+``scb_d2.engine.setup.load_config``; this file stays empty so that command lines start quickly.
+"""
