@@ -247,14 +247,13 @@ def set_up(venv: str, python: str, detectron2: str, source: str) -> None:
     elif "detectron2" not in state["modules"]:
         install_detectron2_wheel(env)
     say("checking that everything can be imported")
-    code = "import torch, torchvision, cv2, detectron2, scb_d2; print(torch.__version__)"
+    imports = "import torch, torchvision, cv2, detectron2, scb_d2"
     run(
-        [env.python, "-P", "-c", code],
-        "the environment is installed but does not work",
+        [env.python, "-P", "-W", "ignore", "-c", imports],
+        "the environment was installed but does not work; Python's own message stands above",
         cwd=env.path,
     )
-    final = env.probe()
-    names = final["names"] if own else []
+    names = env.probe()["names"] if own else []
     env.stamp.write_text(json.dumps({"own": own, "inputs": digest, "names": names}))
     say(f"{env.path} is ready")
 
