@@ -29,7 +29,7 @@ _RULES: dict[str, tuple[Severity, str]] = {
     "duplicate-category-name": ("warning", "has category names that are used more than once"),
     "incomplete-annotation": (
         "error",
-        "annotations without an id, an image_id, a category_id or a bbox",
+        "has annotations without an id, an image_id, a category_id or a bbox",
     ),
     "duplicate-annotation-id": ("error", "has annotation ids that are used more than once"),
     "unknown-image": ("error", "has annotations of an image_id that is not among its images"),
@@ -45,11 +45,11 @@ _RULES: dict[str, tuple[Severity, str]] = {
     ),
     "not-evaluable": (
         "error",
-        "annotations without the 'area' or 'iscrowd' that COCO's evaluation needs",
+        "has annotations without the 'area' or 'iscrowd' that COCO's evaluation needs",
     ),
     "empty-box": (
         "warning",
-        "boxes of zero width or height, which are dropped from training as Detectron2 does",
+        "has boxes of zero width or height, which are dropped from training as Detectron2 does",
     ),
     "box-outside-image": ("warning", "has boxes that leave their image by more than a pixel"),
     "empty-image": ("note", "has images without an annotation"),

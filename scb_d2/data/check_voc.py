@@ -24,12 +24,12 @@ _RULES: dict[str, tuple[Severity, str]] = {
     "negative-box": ("error", "has boxes of negative width or height"),
     "not-evaluable": (
         "error",
-        "objects without the pose, truncated and difficult elements and whole-numbered box that "
+        "has objects without the pose, truncated and difficult elements and whole-numbered box that "
         "Detectron2's VOC evaluation needs",
     ),
     "empty-box": (
         "warning",
-        "boxes of zero width or height, which are dropped from training as Detectron2 does",
+        "has boxes of zero width or height, which are dropped from training as Detectron2 does",
     ),
     "box-outside-image": ("warning", "has boxes that leave their image by more than a pixel"),
     "empty-image": ("note", "has images without an annotation"),

@@ -112,9 +112,10 @@ def check_dataset(name: str, *, training: bool = True, evaluation: bool = True) 
         DatasetCatalog.get(name)
     roles = {"training": training, "evaluation": evaluation}
     if meta.get("evaluator_type") == "coco" and meta.get("json_file"):
-        _check_builtin_files(name, meta.json_file)
         classes = meta.get("thing_classes")
-        return check_coco(name, meta.json_file, meta.image_root, expected_classes=classes, **roles)
+        return _missing_builtin(name, meta.json_file) or check_coco(
+            name, meta.json_file, meta.image_root, expected_classes=classes, **roles
+        )
     if meta.get("evaluator_type") == "pascal_voc":
         image_list = os.path.join(meta.dirname, "ImageSets", "Main", f"{meta.split}.txt")
         return _missing_builtin(name, image_list) or check_voc(
