@@ -24,8 +24,8 @@ _RULES: dict[str, tuple[Severity, str]] = {
     "negative-box": ("error", "has boxes of negative width or height"),
     "not-evaluable": (
         "error",
-        "has objects without the pose, truncated and difficult elements and whole-numbered box that "
-        "Detectron2's VOC evaluation needs",
+        "has objects without the pose, truncated and difficult elements or whole-numbered box "
+        "that Detectron2's VOC evaluation needs",
     ),
     "empty-box": (
         "warning",
