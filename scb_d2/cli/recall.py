@@ -1,0 +1,139 @@
+"""Recall by object size of any detector's results in COCO format.
+
+Reads a list of {image_id, category_id, bbox, score} and COCO annotations, and prints recall of
+small, medium and large objects at confidence thresholds, with precision and false positives per
+image, recall at equal false positives, AP and AR.
+"""
+
+import argparse
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `scb-d2 recall`."""
+    parser.add_argument("results", metavar="RESULTS.json", help="detections, COCO results format")
+    parser.add_argument("annotations", metavar="ANNOTATIONS.json", help="ground truth, COCO format")
+    add_recall_arguments(parser)
+    parser.add_argument(
+        "--max-detections",
+        type=int,
+        metavar="N",
+        help="most detections per image and class (with --match any: per image); default: all",
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", help="also write recall.json, recall.md and recall.png here"
+    )
+
+
+def add_recall_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `recall` and `compare` measure alike."""
+    parser.add_argument("--iou", type=float, default=0.5, help="IoU of a match (default: 0.5)")
+    parser.add_argument(
+        "--thresholds",
+        type=float,
+        nargs="+",
+        default=[0.01, 0.1, 0.3],
+        metavar="SCORE",
+        help="a detection counts from this score on (default: 0.01 0.1 0.3)",
+    )
+    parser.add_argument(
+        "--fp-per-image",
+        type=float,
+        nargs="*",
+        default=[0.1, 1.0, 10.0],
+        metavar="FP",
+        help="recall also at this many false positives per image (default: 0.1 1 10)",
+    )
+    parser.add_argument(
+        "--match",
+        choices=["greedy", "any"],
+        default="greedy",
+        help="greedy: one-to-one by score within a class, COCO's rule (default); any: an IoU with "
+        "any box of the image, the paper's wording",
+    )
+    parser.add_argument(
+        "--areas",
+        type=float,
+        nargs="+",
+        default=[32.0**2, 96.0**2],
+        metavar="PX2",
+        help="inner limits of the size bins in square pixels (default: 1024 9216)",
+    )
+    parser.add_argument(
+        "--area",
+        choices=["annotation", "box", "input"],
+        default="annotation",
+        help="size of an object: the annotation's area in native pixels (default), its box in "
+        "native pixels, or its box in network-input pixels",
+    )
+    parser.add_argument(
+        "--input-size",
+        type=int,
+        nargs=2,
+        metavar=("SHORTEST", "LONGEST"),
+        help="with --area input: INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST",
+    )
+    parser.add_argument(
+        "--input-fixed",
+        type=int,
+        nargs=2,
+        metavar=("WIDTH", "HEIGHT"),
+        help="with --area input: the size that every image is warped to, as SSD does",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the table, and write it where `--output` says.
+
+    Raises:
+        UserError: the input is malformed; nothing is written then.
+    """
+    from ..evaluation.coco_format import load_detections, load_ground_truth
+    from ..evaluation.output import staged_directory, to_json
+    from ..evaluation.recall import evaluate_recall
+    from ..evaluation.recall_report import recall_figure, recall_markdown
+
+    settings = settings_of(args, max_detections=args.max_detections)
+    ground_truth = load_ground_truth(args.annotations)
+    detections = load_detections(args.results, ground_truth)
+    if not len(detections):
+        print(f"{args.results}: holds no detections, so every recall is 0.")
+    scales = area_scales_of(args, ground_truth.image_sizes)
+    result = evaluate_recall(ground_truth, detections, settings, area_scales=scales)
+    page = recall_markdown(result, args.results)
+    print(page)
+    if args.output:
+        with staged_directory(args.output) as folder:
+            (folder / "recall.json").write_text(to_json(result), encoding="utf-8")
+            (folder / "recall.md").write_text(page, encoding="utf-8")
+            recall_figure(result, args.results).savefig(folder / "recall.png", dpi=130)
+        print(f"Written to {args.output}.")
+
+
+def settings_of(args: argparse.Namespace, max_detections: int | None = None):
+    """The :class:`RecallSettings` that the flags of :func:`add_recall_arguments` describe."""
+    from ..evaluation.recall import RecallSettings
+    from ..evaluation.sizes import SizeBins
+
+    return RecallSettings(
+        iou=args.iou,
+        thresholds=tuple(args.thresholds),
+        fp_per_image=tuple(args.fp_per_image),
+        match=args.match,
+        area=args.area,
+        bins=SizeBins(tuple(args.areas)),
+        max_detections=max_detections,
+    )
+
+
+def area_scales_of(args: argparse.Namespace, image_sizes):
+    """(N,) network-input pixels per native pixel, or None unless `--area input`."""
+    from ..errors import ConfigError
+    from ..evaluation.sizes import input_scales
+
+    if args.area != "input":
+        if args.input_size or args.input_fixed:
+            raise ConfigError("--input-size and --input-fixed: need --area input.")
+        return None
+    return input_scales(image_sizes, shortest_edge=args.input_size, fixed=args.input_fixed)

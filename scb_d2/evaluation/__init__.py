@@ -1,0 +1,1 @@
+"""Evaluation by object size: recall at confidence thresholds, AP and AR."""

@@ -1,0 +1,107 @@
+"""Recall by size as a table and as a figure, both from the same dictionary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.figure import Figure
+from tabulate import tabulate
+
+__all__ = ["recall_figure", "recall_markdown", "recall_table"]
+
+# Okabe and Ito's palette, told apart with every kind of colour vision.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+
+
+def recall_table(result: dict[str, Any]) -> str:
+    """Recall per size and score threshold in Markdown, counts as in the paper's table 3.
+
+    Args:
+        result: from :func:`scb_d2.evaluation.recall.evaluate_recall`.
+    """
+    objects = result["objects"]
+    names = [name for name in objects if name != "all"] + ["all"]
+
+    def cells(row: dict[str, Any]) -> list[str]:
+        sizes = [f"{row['recall'][n]:.2f} ({row['hits'][n]}/{objects[n]})" for n in names]
+        return [*sizes, f"{row['precision']:.2f}", f"{row['fp_per_image']:.3g}"]
+
+    rows = [[f"score ≥ {row['threshold']:g}", *cells(row)] for row in result["thresholds"]]
+    for row in result["equal_false_positives"]:
+        kept = "all" if row["score_above"] is None else f"score > {row['score_above']:.3g}"
+        rows.append([f"≤ {row['limit']:g} FP/image ({kept})", *cells(row)])
+    headers = [
+        "detections kept",
+        *(f"recall {name} %" for name in names),
+        "precision %",
+        "FP/image",
+    ]
+    return tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True)
+
+
+def recall_markdown(result: dict[str, Any], title: str) -> str:
+    """A page: the rules, the table of :func:`recall_table`, AP and AR."""
+    rules = result["rules"]
+    bins = "; ".join(f"{name}: {limits}" for name, limits in rules["bins"].items())
+    metrics = result["metrics"]
+    lines = [
+        f"# Recall by object size: {title}",
+        "",
+        recall_table(result),
+        "",
+        tabulate(
+            [[f"{value:.2f}" for value in metrics.values()]],
+            headers=[*metrics],
+            tablefmt="pipe",
+            disable_numparse=True,
+        ),
+        "",
+        f"- {result['num_images']} images, {result['objects']['all']} objects, "
+        f"{result['ignored_objects']} crowd or difficult left out, "
+        f"{result['num_detections']} detections.",
+        f"- Match: {rules['match']}; IoU ≥ {rules['iou']:g}.",
+        f"- Size: {rules['size']}; {bins}. Of the ground truth only: precision and false positives "
+        "(FP) are overall.",
+        f"- Equal false positives: {rules['equal false positives']}.",
+        "- AP and AR: COCO's rules, IoU 0.50:0.95, 100 detections per image and class; an object "
+        "on a size limit counts on both sides of it, as in COCO's code.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def recall_figure(result: dict[str, Any], title: str) -> Figure:
+    """Bars of recall per size, one group per row of the table.
+
+    Args:
+        result: from :func:`scb_d2.evaluation.recall.evaluate_recall`.
+        title: what was evaluated.
+    """
+    rules, objects = result["rules"], result["objects"]
+    names = [name for name in objects if name != "all"]
+    rows = [(f"score ≥ {row['threshold']:g}", row) for row in result["thresholds"]]
+    rows += [(f"≤ {row['limit']:g}\nFP/image", row) for row in result["equal_false_positives"]]
+    figure = Figure(figsize=(max(7.0, 1.6 * len(rows)), 5.2), layout="constrained")
+    axes = figure.add_subplot()
+    width = 0.8 / len(names)
+    for number, name in enumerate(names):
+        places = [place - 0.4 + width * (number + 0.5) for place in range(len(rows))]
+        # No objects of a size: recall is not defined, and nothing is drawn.
+        values = [row["recall"][name] for _, row in rows]
+        bars = axes.bar(
+            places,
+            values,
+            width=width * 0.92,
+            color=_COLOURS[number % len(_COLOURS)],
+            label=f"{name} ({rules['bins'][name]}; {objects[name]} objects)",
+        )
+        axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=1)
+    axes.set_xticks(range(len(rows)), [label for label, _ in rows])
+    axes.set_ylim(0, 112)
+    axes.set_yticks(range(0, 101, 20))
+    axes.set_ylabel(f"recall (%), IoU ≥ {rules['iou']:g}")
+    axes.set_xlabel("detections kept")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(f"{title}\nsize: {rules['size']}", fontsize=10)
+    figure.legend(loc="outside lower center", ncols=min(len(names), 3), fontsize=8, frameon=False)
+    return figure
