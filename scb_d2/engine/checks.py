@@ -5,18 +5,19 @@ import os
 from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
 
+from ..data.checks import check_datasets
 from ..errors import ConfigError
 from ..modeling.build import scale_balanced_config
 from .evaluators import check_evaluators
 
-__all__ = ["check_run"]
+__all__ = ["check_batch_size", "check_best_metric", "check_run", "check_weights"]
 
 
 def check_run(cfg: CfgNode, num_processes: int, *, resume: bool, eval_only: bool) -> None:
-    """Check that a run can start: architecture, data, weights, batch size, evaluators.
+    """Check that a run can start: architecture, weights, batch size, data, evaluators.
 
     Args:
-        cfg: a config whose data sets are registered.
+        cfg: the whole config.
         num_processes: number of processes that share a batch.
         resume: the run continues from ``OUTPUT_DIR`` if it holds a checkpoint.
         eval_only: the run evaluates and does not train.
@@ -25,48 +26,75 @@ def check_run(cfg: CfgNode, num_processes: int, *, resume: bool, eval_only: bool
         UserError: one sentence that names the key or file.
     """
     scale_balanced_config(cfg)
-    _check_weights(cfg, resume)
+    check_weights(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", cfg.OUTPUT_DIR, resume)
     if eval_only and not cfg.DATASETS.TEST:
         raise ConfigError("--eval-only needs a data set in DATASETS.TEST, which is empty.")
     if not eval_only:
-        if not cfg.DATASETS.TRAIN:
-            raise ConfigError("training needs a data set in DATASETS.TRAIN, which is empty.")
-        _check_schedule(cfg, num_processes)
-    check_evaluators(cfg.DATASETS.TEST)
+        _check_solver(cfg, num_processes)
+    check_best_metric(
+        cfg.TEST.BEST_METRIC,
+        cfg.TEST.BEST_MODE,
+        "TEST.BEST_METRIC",
+        "TEST.BEST_MODE",
+        bool(cfg.DATASETS.TEST),
+    )
     if cfg.TEST.AUG.ENABLED and cfg.MODEL.META_ARCHITECTURE != "GeneralizedRCNN":
         raise ConfigError(
             "TEST.AUG.ENABLED works with MODEL.META_ARCHITECTURE GeneralizedRCNN only; got "
             f"{cfg.MODEL.META_ARCHITECTURE}."
         )
-    if cfg.TEST.BEST_METRIC and not cfg.DATASETS.TEST:
-        raise ConfigError("TEST.BEST_METRIC needs a data set in DATASETS.TEST, which is empty.")
-    if cfg.TEST.BEST_MODE not in ("max", "min"):
-        raise ConfigError(f"TEST.BEST_MODE must be max or min; got {cfg.TEST.BEST_MODE!r}.")
+    check_datasets(cfg, train=not eval_only)
+    check_evaluators(cfg.DATASETS.TEST)
 
 
-def _check_weights(cfg: CfgNode, resume: bool) -> None:
-    weights = cfg.MODEL.WEIGHTS
-    if resume and os.path.isfile(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint")):
+def check_weights(weights: str, key: str, output_dir: str, resume: bool) -> None:
+    """Check that local weights exist, unless the run resumes from a checkpoint instead.
+
+    Raises:
+        ConfigError: naming ``key`` and the file.
+    """
+    if resume and os.path.isfile(os.path.join(output_dir, "last_checkpoint")):
         return
-    if weights and "://" not in weights and not PathManager.isfile(weights):
-        raise ConfigError(f"MODEL.WEIGHTS: the file {weights} does not exist.")
+    path = weights.partition("?")[0]  # Detectron2 takes options of loading after a "?"
+    if path and "://" not in path and not PathManager.isfile(path):
+        raise ConfigError(f"{key}: the file {path} does not exist.")
 
 
-def _check_schedule(cfg: CfgNode, num_processes: int) -> None:
+def check_batch_size(batch: int, key: str, num_processes: int) -> None:
+    """Check that every process gets the same number of images.
+
+    Raises:
+        ConfigError: naming ``key`` and both numbers.
+    """
+    if batch < 1 or batch % num_processes:
+        raise ConfigError(
+            f"{key} must be a multiple of the number of processes, {num_processes}; got {batch}."
+        )
+
+
+def check_best_metric(
+    metric: str, mode: str, metric_key: str, mode_key: str, has_test_data: bool
+) -> None:
+    """Check the keys of the best checkpoint.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    if mode not in ("max", "min"):
+        raise ConfigError(f"{mode_key} must be max or min; got {mode!r}.")
+    if metric and not has_test_data:
+        raise ConfigError(f"{metric_key} is {metric}, but there is no data set to evaluate on.")
+
+
+def _check_solver(cfg: CfgNode, num_processes: int) -> None:
     solver = cfg.SOLVER
     if solver.MAX_ITER < 1:
         raise ConfigError(f"SOLVER.MAX_ITER must be at least 1; got {solver.MAX_ITER}.")
     batch, reference = solver.IMS_PER_BATCH, solver.REFERENCE_WORLD_SIZE
-    if batch < 1:
-        raise ConfigError(f"SOLVER.IMS_PER_BATCH must be at least 1; got {batch}.")
-    if reference > 0:
-        if batch % reference:
-            raise ConfigError(
-                f"SOLVER.IMS_PER_BATCH {batch} cannot be divided by SOLVER.REFERENCE_WORLD_SIZE "
-                f"{reference}; choose a multiple of it, or 0 to switch the automatic scaling off."
-            )
-    elif batch % num_processes:
+    if reference == 0:
+        check_batch_size(batch, "SOLVER.IMS_PER_BATCH", num_processes)
+    elif reference < 0 or batch < 1 or batch % reference:
         raise ConfigError(
-            f"SOLVER.IMS_PER_BATCH {batch} cannot be divided among {num_processes} processes; "
-            f"choose a multiple of {num_processes}."
+            f"SOLVER.IMS_PER_BATCH {batch} must be a multiple of SOLVER.REFERENCE_WORLD_SIZE "
+            f"{reference}; set that to 0 to switch the automatic scaling off."
         )

@@ -16,7 +16,7 @@ from torch import nn
 
 from ..errors import ConfigError
 
-__all__ = ["check_processes", "create_ddp", "launch", "with_cpu_ddp", "world_size"]
+__all__ = ["check_flags", "check_processes", "create_ddp", "launch", "with_cpu_ddp", "world_size"]
 
 
 def create_ddp(model: nn.Module, **kwargs: Any) -> nn.Module:
@@ -58,12 +58,11 @@ def world_size(args: argparse.Namespace) -> int:
     return args.num_gpus * args.num_machines
 
 
-def check_processes(args: argparse.Namespace, device: str) -> None:
-    """Check the flags for processes and machines against each other and against this machine.
+def check_flags(args: argparse.Namespace) -> None:
+    """Check the flags for processes and machines against each other.
 
     Args:
         args: flags of Detectron2's ``default_argument_parser``.
-        device: device that the model will run on.
 
     Raises:
         ConfigError: naming the flag, what was found and what is allowed.
@@ -79,14 +78,28 @@ def check_processes(args: argparse.Namespace, device: str) -> None:
         )
     if args.num_machines > 1 and args.dist_url == "auto":
         raise ConfigError("--dist-url auto works on one machine only; give tcp://HOST:PORT.")
+    if _under_torchrun() and (
+        args.num_gpus not in (1, _torchrun_local_size()) or args.num_machines > 1
+    ):
+        raise ConfigError(
+            "under torchrun the number of processes comes from --nproc-per-node and --nnodes; "
+            "leave --num-gpus and --num-machines out."
+        )
+
+
+def check_processes(args: argparse.Namespace, device: str) -> None:
+    """Check that this machine has a GPU for every process that wants one.
+
+    Args:
+        args: flags of Detectron2's ``default_argument_parser``.
+        device: device that the model will run on.
+
+    Raises:
+        ConfigError: naming the flag and both numbers.
+    """
     local_size, flag = args.num_gpus, "--num-gpus"
     if _under_torchrun():
         local_size, flag = _torchrun_local_size(), "torchrun --nproc-per-node"
-        if args.num_gpus not in (1, local_size) or args.num_machines > 1:
-            raise ConfigError(
-                "under torchrun the number of processes comes from --nproc-per-node and --nnodes; "
-                "leave --num-gpus and --num-machines out."
-            )
     if torch.device(device).type == "cuda" and local_size > torch.cuda.device_count():
         raise ConfigError(
             f"{flag} {local_size} asks for more GPUs than the {torch.cuda.device_count()} of this "

@@ -11,12 +11,15 @@ from detectron2.engine import default_argument_parser, default_setup, hooks
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
+from omegaconf import DictConfig
 
 from ..data.config import register_datasets
 from .checks import check_run
-from .distributed import check_processes, launch, world_size
+from .distributed import check_flags, check_processes, launch, world_size
+from .lazy_config import check_lazy_run, load_lazy_config, use_available_lazy_device
+from .lazy_trainer import LazyTrainer
 from .reporting import hide_user_tracebacks, report_user_errors
-from .setup import load_config
+from .setup import find_config_file, load_config
 from .trainer import Trainer
 
 __all__ = ["main"]
@@ -37,25 +40,59 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _start(args: argparse.Namespace) -> None:
     _log_to_screen(int(os.environ.get("RANK", 0)))
+    args.config_file = find_config_file(args.config_file)
+    check_flags(args)
+    start = _start_lazy if args.config_file.endswith(".py") else _start_yaml
+    start(args)
+
+
+def _start_yaml(args: argparse.Namespace) -> None:
     cfg = load_config(args.config_file, args.opts)
     check_processes(args, cfg.MODEL.DEVICE)
     check_run(cfg, world_size(args), resume=args.resume, eval_only=args.eval_only)
-    launch(_run, args, cfg.MODEL.DEVICE, (cfg, args))
+    launch(_run_yaml, args, cfg.MODEL.DEVICE, (cfg, args))
 
 
-def _run(cfg: CfgNode, args: argparse.Namespace) -> None:
+def _start_lazy(args: argparse.Namespace) -> None:
+    cfg = load_lazy_config(args.config_file, args.opts)
+    use_available_lazy_device(cfg)
+    check_processes(args, cfg.train.device)
+    check_lazy_run(cfg, world_size(args), resume=args.resume, eval_only=args.eval_only)
+    launch(_run_lazy, args, cfg.train.device, (args, cfg.train.device, cfg.train.amp.enabled))
+
+
+def _run_yaml(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Train or evaluate in one process of possibly many."""
     register_datasets(cfg)
-    _log_to_screen(comm.get_rank())
-    default_setup(cfg, args)
-    setup_logger(
-        cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="scb_d2", configure_stdout=False
-    )
-    hide_user_tracebacks()
+    _set_up_process(cfg, args, cfg.OUTPUT_DIR)
     if args.eval_only:
         _evaluate(cfg, args)
     else:
         _train(cfg, args)
+
+
+def _run_lazy(args: argparse.Namespace, device: str, amp: bool) -> None:
+    """As :func:`_run_yaml`; a LazyConfig may hold objects that cannot be sent to a process."""
+    cfg = load_lazy_config(args.config_file, args.opts)
+    cfg.train.device, cfg.train.amp.enabled = device, amp
+    _set_up_process(cfg, args, cfg.train.output_dir)
+    if args.eval_only:
+        model = LazyTrainer.build_model(cfg)
+        checkpointer = DetectionCheckpointer(model, save_dir=cfg.train.output_dir)
+        checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=args.resume)
+        LazyTrainer.test(cfg, model)
+    else:
+        trainer = LazyTrainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
+        trainer.train()
+
+
+def _set_up_process(cfg: CfgNode | DictConfig, args: argparse.Namespace, output_dir: str) -> None:
+    rank = comm.get_rank()
+    _log_to_screen(rank)
+    default_setup(cfg, args)
+    setup_logger(output_dir, distributed_rank=rank, name="scb_d2", configure_stdout=False)
+    hide_user_tracebacks()
 
 
 def _log_to_screen(rank: int) -> None:

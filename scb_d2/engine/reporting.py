@@ -9,7 +9,7 @@ from ..errors import UserError
 
 __all__ = ["hide_user_tracebacks", "report_user_errors", "user_sentence"]
 
-_LAST_LINE = re.compile(r"^scb_d2\.errors\.\w*Error: (.+)$")
+_LAST_LINE = re.compile(r"^scb_d2\.[\w.]*Error: (.+)$")
 
 
 def user_sentence(error: BaseException) -> str | None:

@@ -3,15 +3,18 @@
 import logging
 import os
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any
 
 from detectron2.config import CfgNode
+from detectron2.data import build_detection_test_loader, build_detection_train_loader
 from detectron2.engine import DefaultTrainer, hooks
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.modeling import GeneralizedRCNNWithTTA
 from detectron2.utils import comm
 from torch import nn
 
+from ..data.mapper import CheckedDatasetMapper
 from ..modeling.build import build_model
 from .best_checkpoint import BestCheckpointer
 from .distributed import with_cpu_ddp
@@ -56,6 +59,15 @@ class Trainer(DefaultTrainer):
         model = build_model(cfg)
         logger.info("Model:\n%s", model)
         return model
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict]]:
+        return build_detection_train_loader(cfg, mapper=CheckedDatasetMapper(cfg, True))
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
+        mapper = CheckedDatasetMapper(cfg, False)
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
     @classmethod
     def build_evaluator(

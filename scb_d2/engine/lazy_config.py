@@ -1,0 +1,204 @@
+"""LazyConfig files: loading, defaults and the checks that a YAML config gets too."""
+
+import difflib
+import inspect
+from typing import Any
+
+from detectron2.config import LazyConfig
+from detectron2.data import DatasetMapper
+from detectron2.evaluation import COCOEvaluator
+from detectron2.utils.registry import locate
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ..data.checks import check_class_count, check_dataset, check_name
+from ..data.mapper import CheckedDatasetMapper
+from ..errors import ConfigError
+from .checks import check_batch_size, check_best_metric, check_weights
+from .coco_evaluator import ZeroAwareCOCOEvaluator
+from .device import available_amp, available_device
+from .setup import find_config_file
+
+__all__ = ["check_lazy_run", "load_lazy_config", "test_dataset_name", "use_available_lazy_device"]
+
+TRAIN_DEFAULTS: dict[str, Any] = {
+    "output_dir": "./output",
+    "init_checkpoint": "",
+    "max_iter": 90000,
+    "amp": {"enabled": False},
+    "ddp": {"broadcast_buffers": False, "find_unused_parameters": False, "fp16_compression": False},
+    "checkpointer": {"period": 5000, "max_to_keep": 100},
+    "eval_period": 5000,
+    "log_period": 20,
+    "device": "cuda",
+    "seed": -1,
+    "cudnn_benchmark": False,
+    "best_metric": "",
+    "best_mode": "max",
+}
+"""What ``train`` may hold: Detectron2's own keys and values, and best_metric / best_mode, which are
+``TEST.BEST_METRIC`` and ``TEST.BEST_MODE`` of YAML configs."""
+
+_REQUIRED = ("model", "optimizer", "lr_multiplier", "dataloader.train")
+_NUM_CLASSES = ("model.num_classes", "model.roi_heads.num_classes")
+
+
+def load_lazy_config(config_file: str, opts: list[str] | None = None) -> DictConfig:
+    """Run a LazyConfig ``.py`` file, apply overrides and fill in the defaults of ``train``.
+
+    Args:
+        config_file: a path, or a name from Detectron2's model zoo. The file is code and is run.
+        opts: overrides ``key=value`` in hydra's grammar.
+
+    Raises:
+        ConfigError: if the file is missing or no Python, an override is malformed or names nothing,
+            or the config lacks a part or holds one that the trainer does not know.
+    """
+    path = find_config_file(config_file)
+    try:
+        cfg = LazyConfig.load(path)
+    except SyntaxError as error:
+        raise ConfigError(f"{path} is not valid Python: {' '.join(str(error).split())}.") from None
+    train = cfg.get("train", {})
+    _check_train_keys(train)
+    cfg.train = OmegaConf.merge(TRAIN_DEFAULTS, train)
+    _apply_overrides(cfg, opts or [])
+    _check_train_keys(cfg.train)
+    for key in _REQUIRED:
+        if OmegaConf.select(cfg, key) is None:
+            raise ConfigError(f"{path} does not define {key}, which train_net.py needs.")
+    _use_our_classes(cfg)
+    return cfg
+
+
+def use_available_lazy_device(cfg: DictConfig) -> None:
+    """Set ``train.device`` and ``train.amp.enabled`` to what this machine can do, in place."""
+    train = cfg.train
+    train.device = available_device(train.device, "train.device")
+    train.amp.enabled = available_amp(train.amp.enabled, train.device, "train.amp.enabled")
+
+
+def check_lazy_run(cfg: DictConfig, num_processes: int, *, resume: bool, eval_only: bool) -> None:
+    """As :func:`scb_d2.engine.checks.check_run`, for a LazyConfig.
+
+    Raises:
+        UserError: one sentence that names the key or file.
+    """
+    train = cfg.train
+    check_weights(train.init_checkpoint, "train.init_checkpoint", train.output_dir, resume)
+    has_evaluator = "evaluator" in cfg.dataloader and "test" in cfg.dataloader
+    if not has_evaluator and (eval_only or train.eval_period > 0):
+        raise ConfigError(
+            "evaluation needs dataloader.test and dataloader.evaluator; define them, or set "
+            "train.eval_period=0 to train without."
+        )
+    check_best_metric(
+        train.best_metric, train.best_mode, "train.best_metric", "train.best_mode", has_evaluator
+    )
+    if not eval_only:
+        if train.max_iter < 1:
+            raise ConfigError(f"train.max_iter must be at least 1; got {train.max_iter}.")
+        batch = OmegaConf.select(cfg, "dataloader.train.total_batch_size")
+        if batch is not None:
+            check_batch_size(batch, "dataloader.train.total_batch_size", num_processes)
+    _check_data(cfg, train=not eval_only)
+
+
+def test_dataset_name(cfg: DictConfig) -> str:
+    """Name of the test data set, ``"test"`` where the config does not tell."""
+    names = _dataset_names(cfg, "dataloader.test.dataset.names")
+    return names[0] if len(names) == 1 else "test"
+
+
+def _check_data(cfg: DictConfig, train: bool) -> None:
+    keys = ("dataloader.train.dataset.names",) * train + ("dataloader.test.dataset.names",)
+    for key in keys:
+        training = key.startswith("dataloader.train")
+        names = _dataset_names(cfg, key)
+        for name in names:
+            check_name(name, key)
+            check_dataset(name, training=training, evaluation=not training).raise_first_error()
+        for classes_key in _NUM_CLASSES:
+            num_classes = OmegaConf.select(cfg, classes_key)
+            if isinstance(num_classes, int):
+                check_class_count(num_classes, names, classes_key)
+
+
+def _dataset_names(cfg: DictConfig, key: str) -> list[str]:
+    names = OmegaConf.select(cfg, key)
+    if names is None:
+        return []
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _apply_overrides(cfg: DictConfig, opts: list[str]) -> None:
+    for opt in opts:
+        if opt.startswith("--"):
+            raise ConfigError(f"{opt} must come before the overrides.")
+        key, equals, _ = opt.partition("=")
+        if not equals:
+            raise ConfigError(f"overrides of a .py config are key=value; got {opt!r}.")
+        _check_override_key(cfg, key.lstrip("+"))
+        try:
+            LazyConfig.apply_overrides(cfg, [opt])
+        except (KeyError, NotImplementedError, OmegaConfBaseException, HydraException) as error:
+            raise ConfigError(f"cannot apply the override {opt!r}: {_first_line(error)}") from None
+
+
+def _check_override_key(cfg: DictConfig, key: str) -> None:
+    """Refuse keys that nothing reads; those of a LazyCall may be any argument of its target."""
+    group, _, name = key.rpartition(".")
+    parent = OmegaConf.select(cfg, group, throw_on_missing=False) if group else cfg
+    if isinstance(parent, DictConfig):
+        allowed = [*map(str, parent), *_arguments(parent)]
+        if name in allowed:
+            return
+        near = difflib.get_close_matches(name, allowed, n=1)
+    elif isinstance(parent, ListConfig) and name.isdigit() and int(name) < len(parent):
+        return
+    else:
+        near = []
+    prefix = f"{group}." if group else ""
+    hint = f"; did you mean {prefix}{near[0]}?" if near else "."
+    raise ConfigError(f"{key} is not a key of the config{hint}")
+
+
+def _check_train_keys(train: DictConfig) -> None:
+    for key in train:
+        if key not in TRAIN_DEFAULTS:
+            raise ConfigError(
+                f"train.{key} is not supported by train_net.py, which knows "
+                f"{', '.join(TRAIN_DEFAULTS)}."
+            )
+
+
+def _use_our_classes(cfg: DictConfig) -> None:
+    """Mapper and evaluator with clear errors and AP 0 in place of Detectron2's own."""
+    _replace_target(cfg, "dataloader.train.mapper", DatasetMapper, CheckedDatasetMapper)
+    _replace_target(cfg, "dataloader.test.mapper", DatasetMapper, CheckedDatasetMapper)
+    _replace_target(cfg, "dataloader.evaluator", COCOEvaluator, ZeroAwareCOCOEvaluator)
+    evaluator = OmegaConf.select(cfg, "dataloader.evaluator")
+    if _target(evaluator) is ZeroAwareCOCOEvaluator and evaluator.get("output_dir") is None:
+        evaluator.output_dir = "${train.output_dir}/inference"
+
+
+def _replace_target(cfg: DictConfig, key: str, stock: type, ours: type) -> None:
+    node = OmegaConf.select(cfg, key)
+    if _target(node) is stock:
+        node._target_ = ours
+
+
+def _target(node: Any) -> Any:
+    target = node.get("_target_") if isinstance(node, DictConfig) else None
+    return locate(target) if isinstance(target, str) else target
+
+
+def _arguments(node: DictConfig) -> list[str]:
+    """Names of the arguments that a LazyCall's target takes; none for a plain group of keys."""
+    target = _target(node)
+    return [] if target is None else list(inspect.signature(target).parameters)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
