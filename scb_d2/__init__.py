@@ -1,7 +1,12 @@
 """Scale-balanced loss for object detection (Shuang et al. 2021) as a drop-in for Detectron2."""
 
+import warnings
+
 try:
-    import detectron2  # noqa: F401
+    with warnings.catch_warnings():
+        # Detectron2 scripts functions on import, which new versions of torch warn about.
+        warnings.simplefilter("ignore", FutureWarning)
+        import detectron2.modeling  # noqa: F401
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "scb_d2 needs Detectron2, which is not on the Python package index under its name: run "
@@ -12,7 +17,15 @@ except ModuleNotFoundError as error:
 from .config import add_scb_config, validate_config
 from .errors import ConfigError, DataError, UserError
 from .matching import ScaleBalancedMatcher, anchor_weights, match_boxes, match_counts
-from .modeling import ScaleBalancedRetinaNet, build_model
+from .modeling import (
+    ScaleBalancedCascadeROIHeads,
+    ScaleBalancedFastRCNNOutputLayers,
+    ScaleBalancedRes5ROIHeads,
+    ScaleBalancedRetinaNet,
+    ScaleBalancedRPN,
+    ScaleBalancedStandardROIHeads,
+    build_model,
+)
 from .object_weight import ScaleBalancedWeight
 from .statistics import MatchStatistics
 from .weighting import object_weights
@@ -23,8 +36,13 @@ __all__ = [
     "ConfigError",
     "DataError",
     "MatchStatistics",
+    "ScaleBalancedCascadeROIHeads",
+    "ScaleBalancedFastRCNNOutputLayers",
     "ScaleBalancedMatcher",
+    "ScaleBalancedRPN",
+    "ScaleBalancedRes5ROIHeads",
     "ScaleBalancedRetinaNet",
+    "ScaleBalancedStandardROIHeads",
     "ScaleBalancedWeight",
     "UserError",
     "add_scb_config",
