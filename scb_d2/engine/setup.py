@@ -11,6 +11,7 @@ from detectron2.utils.file_io import PathManager
 from ..config import add_scb_config, validate_config
 from ..data.config import register_datasets
 from ..errors import ConfigError
+from ..projects import add_project_configs
 from .config_errors import read_yaml, readable_merge_errors
 from .device import use_available_device
 
@@ -38,6 +39,7 @@ def load_config(config_file: str, opts: Sequence[str] | None = None) -> CfgNode:
     """
     cfg = get_cfg()
     add_scb_config(cfg)
+    add_project_configs(cfg)
     path = find_config_file(config_file)
     _merge_file(cfg, path)
     _merge_overrides(cfg, list(opts or ()))
