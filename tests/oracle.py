@@ -1,0 +1,67 @@
+"""Plain-Python references, one anchor and one object at a time."""
+
+import math
+
+
+def count_matches(matched_idxs, anchor_labels, num_objects):
+    counts = [0] * num_objects
+    for index, label in zip(matched_idxs, anchor_labels, strict=True):
+        if label == 1 and num_objects:
+            counts[index] += 1
+    return counts
+
+
+def weigh_object(count, form="information", alpha=1.0, beta=3.0):
+    m = max(count, 1)
+    return (
+        beta
+        * {
+            "information": (math.log(m) + alpha) / m,
+            "inverse_sqrt": 1 / math.sqrt(m),
+            "inverse": 1 / m,
+            "inverse_log": 1 / (math.log(m) + alpha),
+            "uniform": 1.0,
+        }[form]
+    )
+
+
+def weigh_anchors(
+    matched_idxs, anchor_labels, num_objects, form="information", alpha=1.0, beta=3.0
+):
+    counts = count_matches(matched_idxs, anchor_labels, num_objects)
+    return [
+        weigh_object(counts[index], form, alpha, beta) if label == 1 and num_objects else 1.0
+        for index, label in zip(matched_idxs, anchor_labels, strict=True)
+    ]
+
+
+def iou(a, b):
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    inter = width * height
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter
+    return inter / union if inter > 0 else 0.0
+
+
+def match(quality, thresholds, labels, low_quality=None):
+    """Match R anchors to G objects from a G x R table of IoU.
+
+    ``low_quality``: None, "stock" or "reassign".
+    """
+    num_anchors = len(quality[0]) if quality else 0
+    matched_idxs, anchor_labels = [], []
+    for anchor in range(num_anchors):
+        column = [row[anchor] for row in quality]
+        best = max(column)
+        matched_idxs.append(column.index(best))
+        anchor_labels.append(labels[sum(best >= t for t in thresholds)])
+    for index, row in enumerate(quality):
+        best = max(row)
+        if low_quality == "stock":
+            for anchor, value in enumerate(row):
+                if value == best:
+                    anchor_labels[anchor] = 1
+        elif low_quality == "reassign" and best > 0:
+            matched_idxs[row.index(best)] = index
+            anchor_labels[row.index(best)] = 1
+    return matched_idxs, anchor_labels
