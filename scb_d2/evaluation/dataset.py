@@ -25,14 +25,13 @@ def annotations_of(dataset_name: str) -> dict[str, Any]:
         DataError: the annotations cannot be read.
     """
     meta = MetadataCatalog.get(dataset_name)
-    records = None
-    if "json_file" in meta and "dirname" not in meta:
+    if hasattr(meta, "json_file") and not hasattr(meta, "dirname"):
         data = read_json(meta.json_file)
         if "annotations" not in data:
             raise DataError(f"{meta.json_file}: has no annotations, so recall cannot be measured.")
         return data
     records = DatasetCatalog.get(dataset_name)
-    difficult = load_voc_difficult(meta.dirname, meta.split) if "dirname" in meta else {}
+    difficult = load_voc_difficult(meta.dirname, meta.split) if hasattr(meta, "dirname") else {}
     annotations = []
     for record in records:
         flags = difficult.get(record["image_id"], [])
@@ -64,7 +63,7 @@ def annotations_of(dataset_name: str) -> dict[str, Any]:
 def category_id_of(dataset_name: str) -> dict[int, int]:
     """Category id in the annotations by the model's class index."""
     meta = MetadataCatalog.get(dataset_name)
-    if "thing_dataset_id_to_contiguous_id" in meta:
+    if hasattr(meta, "thing_dataset_id_to_contiguous_id"):
         return {n: key for key, n in meta.thing_dataset_id_to_contiguous_id.items()}
     return {n: n for n in range(len(meta.thing_classes))}
 

@@ -63,7 +63,7 @@ class RecallBySizeEvaluator(DatasetEvaluator):
         annotations = annotations_of(dataset_name)
         self._ground_truth = load_ground_truth(annotations, dataset_name)
         # Kept where no file holds them.
-        has_file = "json_file" in MetadataCatalog.get(dataset_name)
+        has_file = hasattr(MetadataCatalog.get(dataset_name), "json_file")
         self._annotations = None if has_file else annotations
         self.reset()
 

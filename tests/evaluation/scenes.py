@@ -73,13 +73,18 @@ def random_scene(seed: int, images: int = 12) -> tuple[dict[str, Any], list[dict
     return data, results
 
 
-def coco_eval(data: dict[str, Any], results: list[dict[str, Any]], **params: Any) -> COCOeval:
-    """pycocotools' evaluation; `params` are set on its `Params`."""
+def coco_eval(
+    data: dict[str, Any],
+    results: list[dict[str, Any]],
+    eval_class: type[COCOeval] = COCOeval,
+    **params: Any,
+) -> COCOeval:
+    """pycocotools' evaluation, or that of a class like it; `params` are set on its `Params`."""
     with redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = copy.deepcopy(data)
         truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(copy.deepcopy(results)), "bbox")
+        evaluation = eval_class(truth, truth.loadRes(copy.deepcopy(results)), "bbox")
         for name, value in params.items():
             setattr(evaluation.params, name, value)
         evaluation.evaluate()
