@@ -15,6 +15,9 @@ __all__ = ["check_coco", "missing_files", "read_coco_json"]
 # A box may leave its image by rounding; beyond this many pixels it is reported.
 _OUTSIDE_TOLERANCE = 1.0
 
+# Whole numbers beyond this are no coordinates, and floats cannot hold them.
+_LARGEST_INTEGER = 2**53
+
 _RULES: dict[str, tuple[Severity, str]] = {
     "incomplete-image": (
         "error",
@@ -230,39 +233,41 @@ def _check_annotations(
             tally.add("ignore-flag", example)
         if ann.get("iscrowd"):
             tally.add("crowd", example)
-        _check_box(ann["bbox"], images.get(image_id), example, tally)
+        _check_box(ann, images.get(image_id), tally)
     for image_id in images.keys() - used_images:
         tally.add("empty-image", f"image {image_id!r}")
     for category_id in categories.keys() - used_categories:
         tally.add("unused-category", repr(categories[category_id]))
 
 
-def _check_box(box: Any, size: tuple[float, float] | None, example: str, tally: Tally) -> None:
-    example = f"{example} with bbox {box!r}"
-    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(v) for v in box):
-        tally.add("malformed-box", example)
-        return
+def _check_box(ann: dict, size: tuple[float, float] | None, tally: Tally) -> None:
+    box = ann["bbox"]
+    code = _fault_of_box(box, size)
+    if code is not None:
+        tally.add(code, f"annotation {ann['id']!r} with bbox {box!r}")
+
+
+def _fault_of_box(box: Any, size: tuple[float, float] | None) -> str | None:
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        return "malformed-box"
     x, y, width, height = box
     if width < 0 or height < 0:
-        tally.add("negative-box", example)
-    elif width == 0 or height == 0:
-        tally.add("empty-box", example)
-    elif size is not None:
-        slack = _OUTSIDE_TOLERANCE
-        right, bottom = size[0] + slack, size[1] + slack
-        if x < -slack or y < -slack or x + width > right or y + height > bottom:
-            tally.add("box-outside-image", example)
+        return "negative-box"
+    if width == 0 or height == 0:
+        return "empty-box"
+    if size is None:
+        return None
+    slack = _OUTSIDE_TOLERANCE
+    right, bottom = size[0] + slack, size[1] + slack
+    outside = x < -slack or y < -slack or x + width > right or y + height > bottom
+    return "box-outside-image" if outside else None
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value)
-
-
-def _is_finite(value: float) -> bool:
-    try:
+    # Not isinstance: bool is an int, and this runs for each coordinate of a data set.
+    if type(value) is float:
         return math.isfinite(value)
-    except OverflowError:
-        return False
+    return type(value) is int and abs(value) < _LARGEST_INTEGER
 
 
 def _first_difference(found: Sequence[str], expected: Sequence[str]) -> str:
