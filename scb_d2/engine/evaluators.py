@@ -17,7 +17,8 @@ from detectron2.evaluation import (
 )
 
 from ..errors import ConfigError
-from .coco_evaluator import ZeroAwareCOCOEvaluator
+from ..evaluation.coco_evaluator import BackendCOCOEvaluator
+from ..evaluation.evaluator import RecallBySizeEvaluator
 
 __all__ = ["build_evaluator", "check_evaluators"]
 
@@ -72,6 +73,8 @@ def build_evaluator(
     """
     output_dir = output_dir or os.path.join(cfg.OUTPUT_DIR, "inference")
     evaluators = _dataset_evaluators(cfg, dataset_name, output_dir)
+    if cfg.TEST.RECALL.ENABLED:
+        evaluators.append(RecallBySizeEvaluator.from_config(cfg, dataset_name, output_dir))
     return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
 
 
@@ -87,8 +90,11 @@ def _dataset_evaluators(cfg: CfgNode, name: str, output_dir: str) -> list[Datase
         return [CityscapesSemSegEvaluator(name)]
     if kind == "sem_seg":
         return [SemSegEvaluator(name, output_dir=output_dir)]
-    coco = ZeroAwareCOCOEvaluator(
-        name, output_dir=output_dir, kpt_oks_sigmas=cfg.TEST.KEYPOINT_OKS_SIGMAS
+    coco = BackendCOCOEvaluator(
+        name,
+        output_dir=output_dir,
+        kpt_oks_sigmas=cfg.TEST.KEYPOINT_OKS_SIGMAS,
+        backend=cfg.TEST.COCO_BACKEND,
     )
     if kind == "coco_panoptic_seg":
         panoptic = COCOPanopticEvaluator(name, output_dir)
