@@ -14,6 +14,7 @@ from .data.config import add_data_config
 from .engine.config import add_engine_config
 from .data.config import add_data_config
 from .errors import ConfigError
+from .evaluation.config import add_evaluation_config
 from .loss_weighting import LOSS_NAMES, WEIGHT_NORMALIZERS
 from .matching import LOW_QUALITY_RULES, ScaleBalancedMatcher
 from .object_weight import ScaleBalancedWeight
@@ -73,6 +74,7 @@ def add_scb_config(cfg: CfgNode) -> None:
     cfg.MODEL.SCB = node
     add_data_config(cfg)
     add_engine_config(cfg)
+    add_evaluation_config(cfg)
     if type(cfg) is CfgNode:
         # yacs takes plain assignment for a config value.
         object.__setattr__(cfg, "__class__", _CheckedCfgNode)
