@@ -7,6 +7,8 @@ from detectron2.utils.file_io import PathManager
 
 from ..data.checks import check_datasets
 from ..errors import ConfigError
+from ..evaluation.coco_backend import coco_eval_class
+from ..evaluation.config import recall_settings
 from ..modeling.build import scale_balanced_config
 from .evaluators import check_evaluators
 
@@ -45,6 +47,8 @@ def check_run(cfg: CfgNode, num_processes: int, *, resume: bool, eval_only: bool
         )
     check_datasets(cfg, train=not eval_only)
     check_evaluators(cfg.DATASETS.TEST)
+    recall_settings(cfg)
+    coco_eval_class(cfg.TEST.COCO_BACKEND)
 
 
 def check_weights(weights: str, key: str, output_dir: str, resume: bool) -> None:
