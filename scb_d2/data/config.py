@@ -13,7 +13,7 @@ _MIN_IMAGE_SIZE = 32
 
 
 def add_data_config(cfg: CfgNode) -> None:
-    """Add the ``DATASETS`` keys of this package to a Detectron2 config, in place."""
+    """Add the data keys of this package to a Detectron2 config, in place."""
     # Data sets to register, each a dict:
     #   {NAME: my_train, FORMAT: coco, JSON: path/to/train.json, IMAGES: path/to/images}
     #   {NAME: my_val, FORMAT: voc, DIR: path/to/VOCfolder, SPLIT: val,
@@ -21,6 +21,9 @@ def add_data_config(cfg: CfgNode) -> None:
     # By default CLASSES is VOC's 20 and YEAR 2012; 2007 asks for the 11-point AP of that year.
     # Relative paths start at the current directory, as Detectron2's own do.
     cfg.DATASETS.REGISTER = []
+
+    # The class that makes network input of a record of a data set.
+    cfg.INPUT.MAPPER = "CheckedDatasetMapper"
 
     # The embedded data sets shapes_train and shapes_val, generated on first use.
     cfg.DATASETS.SYNTHETIC = CfgNode()

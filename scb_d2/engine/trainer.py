@@ -14,7 +14,7 @@ from detectron2.modeling import GeneralizedRCNNWithTTA
 from detectron2.utils import comm
 from torch import nn
 
-from ..data.mapper import CheckedDatasetMapper
+from ..data.mapper import build_mapper
 from ..modeling.build import build_model
 from .best_checkpoint import BestCheckpointer
 from .distributed import with_cpu_ddp
@@ -62,11 +62,11 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict]]:
-        return build_detection_train_loader(cfg, mapper=CheckedDatasetMapper(cfg, True))
+        return build_detection_train_loader(cfg, mapper=build_mapper(cfg, True))
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
-        mapper = CheckedDatasetMapper(cfg, False)
+        mapper = build_mapper(cfg, False)
         return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
     @classmethod
