@@ -12,11 +12,10 @@ from detectron2.modeling.matcher import Matcher
 from .arguments import check_choice, check_factor, check_names
 from .data.config import add_data_config
 from .engine.config import add_engine_config
-from .data.config import add_data_config
 from .errors import ConfigError
 from .evaluation.config import add_evaluation_config
 from .loss_weighting import LOSS_NAMES, WEIGHT_NORMALIZERS
-from .matching import LOW_QUALITY_RULES, ScaleBalancedMatcher
+from .matching import COUNTS, LOW_QUALITY_RULES, ScaleBalancedMatcher
 from .object_weight import ScaleBalancedWeight
 from .statistics import MatchStatistics
 from .weighting import FORMS
@@ -30,7 +29,6 @@ __all__ = [
 ]
 
 STAGES = ("first", "second")
-COUNTS = ("matched", "sampled")
 _PREFIX = "MODEL.SCB."
 
 
@@ -169,30 +167,43 @@ def _settings(cfg: CfgNode) -> SimpleNamespace:
 
 
 def is_weighted(cfg: CfgNode, stage: str) -> bool:
-    """Whether the config weights the losses of ``stage`` (``"first"`` or ``"second"``)."""
+    """Whether the config weights the losses of ``stage`` (``"first"`` or ``"second"``).
+
+    A config without ``MODEL.SCB``, for example from Detectron2's own tests, weights nothing.
+    """
+    if "SCB" not in cfg.MODEL:
+        return False
     scb = _settings(cfg)
     return scb.ENABLED and stage in scb.STAGES
 
 
-def weighting_from_config(cfg: CfgNode, stage: str) -> dict[str, Any]:
+def weighting_from_config(
+    cfg: CfgNode, stage: str, *, samples: bool = False, substage: str = ""
+) -> dict[str, Any]:
     """Constructor arguments that every scale-balanced detector or stage takes.
 
     Args:
-        cfg: a config with ``MODEL.SCB``.
+        cfg: a config, with ``MODEL.SCB`` or without.
         stage: ``"first"`` or ``"second"``.
+        samples: whether the stage samples what it matched and so takes ``match_count`` too.
+        substage: what statistics append to the name of the stage.
 
     Returns:
         ``object_weight`` (None where the loss is off or the stage is not chosen),
-        ``weighted_losses``, ``weight_normalizer`` and ``statistics``.
+        ``weighted_losses``, ``weight_normalizer``, ``statistics`` and, if asked for,
+        ``match_count``. Nothing from a config without ``MODEL.SCB``.
     """
+    if "SCB" not in cfg.MODEL:
+        return {}
     scb = _settings(cfg)
     weight = ScaleBalancedWeight(scb.FORM, scb.ALPHA, scb.BETA) if is_weighted(cfg, stage) else None
-    return {
+    arguments = {
         "object_weight": weight,
         "weighted_losses": scb.LOSSES,
         "weight_normalizer": scb.NORMALIZER,
-        "statistics": MatchStatistics(stage, scb.LOG_PERIOD, cfg.SOLVER.MAX_ITER),
+        "statistics": MatchStatistics(stage + substage, scb.LOG_PERIOD, cfg.SOLVER.MAX_ITER),
     }
+    return {**arguments, "match_count": scb.COUNT} if samples else arguments
 
 
 def build_matcher(

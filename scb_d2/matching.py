@@ -25,6 +25,7 @@ from torch import Tensor
 from .arguments import check_choice
 
 __all__ = [
+    "COUNTS",
     "LOW_QUALITY_RULES",
     "ScaleBalancedMatcher",
     "anchor_weights",
@@ -32,6 +33,7 @@ __all__ = [
     "match_counts",
 ]
 
+COUNTS = ("matched", "sampled")
 LOW_QUALITY_RULES = ("stock", "reassign")
 
 

@@ -42,8 +42,10 @@ class MatchStatistics:
         if not comm.is_main_process():
             return False
         storage = get_event_storage()
-        first = self.prefix + "num_objects" not in storage.histories()
-        return first or storage.iter % self.period == 0 or storage.iter + 1 == self.max_iter
+        now = storage.iter
+        # The same answer throughout an iteration: parts of it may be logged already.
+        _, latest = storage.latest().get(self.prefix + "num_objects", (0.0, now))
+        return latest == now or now % self.period == 0 or now + 1 == self.max_iter
 
     @torch.no_grad()
     def log(
@@ -58,6 +60,12 @@ class MatchStatistics:
         matched_gt_boxes: (P, 4) box of the object of every positive anchor, XYXY, network-input
             pixels.
         """
+        self.log_matches(match_counts)
+        self.log_losses(weights, losses, matched_gt_boxes)
+
+    @torch.no_grad()
+    def log_matches(self, match_counts: Tensor) -> None:
+        """Log what :meth:`log` does of matches alone, where no loss is at hand yet."""
         values = {
             "num_objects": float(len(match_counts)),
             "unmatched": float((match_counts == 0).sum()),
@@ -67,6 +75,12 @@ class MatchStatistics:
             percentiles = match_counts.float().quantile(percents).tolist()
             names = ("matches_p10", "matches_p50", "matches_p90")
             values.update(zip(names, percentiles, strict=True))
+        self._put(values)
+
+    @torch.no_grad()
+    def log_losses(self, weights: Tensor, losses: Tensor, matched_gt_boxes: Tensor) -> None:
+        """Log what :meth:`log` does of weights and losses alone."""
+        values = {}
         if len(weights):
             values["mean_weight"] = float(weights.mean())
         total = float(losses.sum())
@@ -75,9 +89,15 @@ class MatchStatistics:
             per_size = losses.new_zeros(len(SIZE_NAMES)).index_add_(0, size_index(area), losses)
             for size, loss in zip(SIZE_NAMES, per_size.tolist(), strict=True):
                 values[f"loss_share_input_{size}"] = loss / total
+        self._put(values)
+
+    def _put(self, values: dict[str, float]) -> None:
         storage = get_event_storage()
+        # Cascade R-CNN computes its losses in a name scope; nothing public leads out of one.
+        scope, storage._current_prefix = storage._current_prefix, ""
         for name, value in values.items():
             storage.put_scalar(self.prefix + name, value)
+        storage._current_prefix = scope
 
 
 def warn_if_all_positive(num_positive: int, num_anchors: int, anchor_matcher: Matcher) -> None:

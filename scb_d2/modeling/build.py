@@ -3,8 +3,10 @@
 import logging
 
 from detectron2.config import CfgNode
-from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, ProposalNetwork
 from detectron2.modeling import build_model as build_stock_model
+from detectron2.modeling.proposal_generator import PROPOSAL_GENERATOR_REGISTRY
+from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY
 from detectron2.utils.registry import Registry
 from torch import nn
 
@@ -19,6 +21,16 @@ logger = logging.getLogger(__name__)
 META_ARCHITECTURES = {"RetinaNet": "ScaleBalancedRetinaNet"}
 """Stock meta-architecture -> ours, for those that label anchors themselves."""
 
+PROPOSAL_GENERATORS = {"RPN": "ScaleBalancedRPN"}
+"""Stock proposal generator -> ours."""
+
+ROI_HEADS = {
+    "CascadeROIHeads": "ScaleBalancedCascadeROIHeads",
+    "Res5ROIHeads": "ScaleBalancedRes5ROIHeads",
+    "StandardROIHeads": "ScaleBalancedStandardROIHeads",
+}
+"""Stock ROI heads -> ours."""
+
 
 def build_model(cfg: CfgNode) -> nn.Module:
     """Build the model of a config, like :func:`detectron2.modeling.build_model`.
@@ -26,14 +38,17 @@ def build_model(cfg: CfgNode) -> nn.Module:
     Without ``MODEL.SCB.ENABLED`` that is exactly what Detectron2 builds.
 
     Raises:
-        ConfigError: if a value of ``MODEL.SCB`` is not allowed, or the architecture has none of the
-            stages that it names.
+        ConfigError: if a value of ``MODEL.SCB`` is not allowed, the architecture has none of the
+            stages that it names, or the model needs operators that this Detectron2 lacks.
     """
     return build_stock_model(scale_balanced_config(cfg))
 
 
 def scale_balanced_config(cfg: CfgNode) -> CfgNode:
     """The same config with stock class names replaced by their scale-balanced counterparts.
+
+    A registered class that declares its stages in an attribute ``scb_stages`` is taken as it is. A
+    stage that is not chosen keeps its stock class.
 
     Returns:
         ``cfg`` itself where ``MODEL.SCB.ENABLED`` is False, else a clone.
@@ -42,51 +57,105 @@ def scale_balanced_config(cfg: CfgNode) -> CfgNode:
         ConfigError: see :func:`build_model`.
     """
     validate_config(cfg)
+    _check_operators(cfg)
     if not cfg.MODEL.SCB.ENABLED:
         return cfg
-    cfg = cfg.clone()
-    cfg.defrost()
-    available = _swap_names(cfg)
-    _check_stages(cfg, available)
-    cfg.freeze()
-    return cfg
+    chosen = check_names(cfg.MODEL.SCB.STAGES, STAGES, "MODEL.SCB.STAGES")
+    swapped = cfg.clone()
+    swapped.defrost()
+    available = _swap_names(swapped, chosen)
+    _check_stages(chosen, available, _parts(cfg))
+    swapped.freeze()
+    return swapped
 
 
-def _swap_names(cfg: CfgNode) -> set[str]:
+def _parts(cfg: CfgNode) -> list[tuple[str, CfgNode, str, Registry, dict[str, str]]]:
+    """The parts of a model that may have a stage of their own.
+
+    Each as (config key, node that holds it, last part of the key, registry, stock name -> ours).
+    """
+    model = cfg.MODEL
+    parts = [
+        (
+            "MODEL.META_ARCHITECTURE",
+            model,
+            "META_ARCHITECTURE",
+            META_ARCH_REGISTRY,
+            META_ARCHITECTURES,
+        )
+    ]
+    architecture = _registered(META_ARCH_REGISTRY, model.META_ARCHITECTURE)
+    if _is_subclass(architecture, (GeneralizedRCNN, ProposalNetwork)):
+        node, registry = model.PROPOSAL_GENERATOR, PROPOSAL_GENERATOR_REGISTRY
+        parts.append(("MODEL.PROPOSAL_GENERATOR.NAME", node, "NAME", registry, PROPOSAL_GENERATORS))
+    if _is_subclass(architecture, GeneralizedRCNN):
+        parts.append(
+            ("MODEL.ROI_HEADS.NAME", model.ROI_HEADS, "NAME", ROI_HEADS_REGISTRY, ROI_HEADS)
+        )
+    return parts
+
+
+def _swap_names(cfg: CfgNode, chosen: tuple[str, ...]) -> set[str]:
     """Replace names in place; return the stages that the architecture can weight."""
-    name = cfg.MODEL.META_ARCHITECTURE
-    cfg.MODEL.META_ARCHITECTURE = META_ARCHITECTURES.get(name, name)
-    return _stages_of(META_ARCH_REGISTRY, cfg.MODEL.META_ARCHITECTURE)
+    available = set()
+    for _, node, key, registry, twins in _parts(cfg):
+        twin = twins.get(node[key], node[key])
+        stages = set(getattr(_registered(registry, twin), "scb_stages", ()))
+        available |= stages
+        if stages.intersection(chosen):
+            node[key] = twin
+    return available
 
 
-def _stages_of(registry: Registry, name: str) -> set[str]:
-    """Stages that a registered class declares in its attribute ``scb_stages``."""
-    return set(getattr(registry.get(name), "scb_stages", ())) if name in registry else set()
+def _registered(registry: Registry, name: str) -> object | None:
+    return registry.get(name) if name in registry else None
 
 
-def _check_stages(cfg: CfgNode, available: set[str]) -> None:
-    name, chosen = cfg.MODEL.META_ARCHITECTURE, check_names(cfg.MODEL.SCB.STAGES, STAGES, "stages")
+def _is_subclass(candidate: object | None, parents: type | tuple[type, ...]) -> bool:
+    return isinstance(candidate, type) and issubclass(candidate, parents)
+
+
+def _check_stages(chosen: tuple[str, ...], available: set[str], parts: list[tuple]) -> None:
+    named = " with ".join(f"{label} {node[key]!r}" for label, node, key, _, _ in parts)
     if not available:
         raise ConfigError(
-            f"MODEL.SCB.ENABLED is True, but the scale-balanced loss does not support "
-            f"MODEL.META_ARCHITECTURE {name!r}; it supports {', '.join(_supported())}."
+            f"MODEL.SCB.ENABLED is True, but the scale-balanced loss does not support {named}; it "
+            f"supports {_supported()}."
         )
     missing = [stage for stage in chosen if stage not in available]
     if len(missing) == len(chosen):
         raise ConfigError(
-            f"MODEL.SCB.STAGES is {chosen}, but MODEL.META_ARCHITECTURE {name!r} only has "
-            f"{', '.join(sorted(available))}."
+            f"MODEL.SCB.STAGES is {chosen}, but {named} only has {', '.join(sorted(available))}."
         )
     if missing:
         logger.warning(
-            "MODEL.SCB.STAGES names %s, which MODEL.META_ARCHITECTURE %r does not have; only %s "
-            "is weighted.",
+            "MODEL.SCB.STAGES names %s, which %s does not have; only %s is weighted.",
             ", ".join(missing),
-            name,
-            ", ".join(sorted(available & set(chosen))),
+            named,
+            ", ".join(sorted(available.intersection(chosen))),
         )
 
 
-def _supported() -> list[str]:
-    ours = {name for name, _ in META_ARCH_REGISTRY if _stages_of(META_ARCH_REGISTRY, name)}
-    return sorted(ours | set(META_ARCHITECTURES))
+def _supported() -> str:
+    ours = {name for name, known in META_ARCH_REGISTRY if getattr(known, "scb_stages", ())}
+    two_stage = ("GeneralizedRCNN", "PanopticFPN", "ProposalNetwork")
+    return (
+        f"the meta-architectures {', '.join(sorted(ours | set(META_ARCHITECTURES)))}; and "
+        f"{', '.join(two_stage)} with the proposal generator {', '.join(PROPOSAL_GENERATORS)} "
+        f"(first stage) or the ROI heads {', '.join(ROI_HEADS)} (second stage)"
+    )
+
+
+def _check_operators(cfg: CfgNode) -> None:
+    """Refuse deformable convolution where Detectron2 could only fail while it builds the model."""
+    deformable = any(cfg.MODEL.RESNETS.DEFORM_ON_PER_STAGE)
+    if not deformable or "resnet" not in cfg.MODEL.BACKBONE.NAME:
+        return
+    try:
+        from detectron2 import _C  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "MODEL.RESNETS.DEFORM_ON_PER_STAGE asks for deformable convolution, but the installed "
+            "Detectron2 lacks its compiled operators; build it from source (make env "
+            "DETECTRON2=git), or set DEFORM_ON_PER_STAGE to [False, False, False, False]."
+        ) from None

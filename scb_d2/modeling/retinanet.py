@@ -4,13 +4,12 @@ Shape shorthand in this module:
 
     N: images in the batch
     R: anchors of an image over all feature levels
-    G: objects of an image
     P: positive anchors of the batch
     K: classes
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -23,24 +22,11 @@ from torch import Tensor
 from ..config import build_matcher, weighting_from_config
 from ..loss_weighting import LossWeighting
 from ..losses import box_regression_losses, sigmoid_focal_losses
-from ..matching import match_boxes, match_counts
+from ..matching import match_boxes
 from ..statistics import MatchStatistics, warn_if_all_positive
+from .matched_objects import ObjectWeight, matched_objects
 
-__all__ = ["MatchedObjects", "ScaleBalancedRetinaNet"]
-
-
-class MatchedObjects(NamedTuple):
-    """What the anchors of one image inherit from their objects.
-
-    Attributes:
-        gt_boxes: (R, 4) box of the matched object, XYXY; undefined on anchors not positive.
-        weights: (R,) float32 weight, 1 on anchors not positive.
-        match_counts: (G,) int64 number of anchors each object matched.
-    """
-
-    gt_boxes: Tensor
-    weights: Tensor
-    match_counts: Tensor
+__all__ = ["ScaleBalancedRetinaNet"]
 
 
 @META_ARCH_REGISTRY.register()
@@ -57,7 +43,7 @@ class ScaleBalancedRetinaNet(RetinaNet):
     def __init__(
         self,
         *,
-        object_weight: Callable[[Tensor, Tensor, Boxes], Tensor] | None = None,
+        object_weight: ObjectWeight | None = None,
         weighted_losses: Sequence[str] = ("cls", "box"),
         weight_normalizer: str = "stock",
         statistics: MatchStatistics | None = None,
@@ -102,32 +88,26 @@ class ScaleBalancedRetinaNet(RetinaNet):
         """See :meth:`detectron2.modeling.RetinaNet.label_anchors`.
 
         Returns:
-            Class labels as in stock, and per image a :class:`MatchedObjects` in place of the boxes
+            Class labels as in stock, and per image a :class:`.MatchedObjects` in place of the boxes
             alone. Without ``object_weight`` exactly what stock returns.
         """
         if self.object_weight is None:
             return super().label_anchors(anchors, gt_instances)
         anchors = Boxes.cat(anchors)
-        gt_labels, matched_objects = [], []
+        gt_labels, objects = [], []
         for gt_per_image in gt_instances:
             gt_boxes = gt_per_image.gt_boxes
             matched_idxs, anchor_labels = match_boxes(gt_boxes, anchors, self.anchor_matcher)
             if len(gt_boxes):
                 classes = gt_per_image.gt_classes[matched_idxs]
-                matched_gt_boxes = gt_boxes.tensor[matched_idxs]
             else:
                 classes = torch.full_like(matched_idxs, self.num_classes)
-                matched_gt_boxes = torch.zeros_like(anchors.tensor)
             classes = classes.masked_fill(anchor_labels == 0, self.num_classes)
             gt_labels.append(classes.masked_fill(anchor_labels == -1, -1))
-            matched_objects.append(
-                MatchedObjects(
-                    matched_gt_boxes,
-                    self.object_weight(matched_idxs, anchor_labels, gt_boxes),
-                    match_counts(matched_idxs, anchor_labels, len(gt_boxes)),
-                )
+            objects.append(
+                matched_objects(matched_idxs, anchor_labels, gt_boxes, self.object_weight)
             )
-        return gt_labels, matched_objects
+        return gt_labels, objects
 
     def losses(
         self,

@@ -1,0 +1,55 @@
+"""What anchors inherit from the objects they matched, for detectors that label anchors.
+
+Shape shorthand: R anchors of an image over all feature levels, G objects of the image.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from detectron2.structures import Boxes
+from torch import Tensor
+
+from ..matching import match_counts
+
+__all__ = ["MatchedObjects", "ObjectWeight", "matched_objects"]
+
+ObjectWeight = Callable[[Tensor, Tensor, Boxes], Tensor]
+"""Weight per anchor from (matched_idxs, anchor_labels, gt_boxes) of an image."""
+
+
+class MatchedObjects(NamedTuple):
+    """What the anchors of one image inherit from their objects.
+
+    Attributes:
+        gt_boxes: (R, 4) box of the matched object, XYXY; undefined on anchors not positive.
+        weights: (R,) float32 weight, 1 on anchors that were not positive when M was counted.
+        match_counts: (G,) int64 number of anchors each object matched.
+    """
+
+    gt_boxes: Tensor
+    weights: Tensor
+    match_counts: Tensor
+
+
+@torch.no_grad()
+def matched_objects(
+    matched_idxs: Tensor, anchor_labels: Tensor, gt_boxes: Boxes, object_weight: ObjectWeight
+) -> MatchedObjects:
+    """Gather box, weight and count of the object of each anchor of one image.
+
+    Args:
+        matched_idxs: (R,) index of each anchor's object.
+        anchor_labels: (R,) 1 = positive, 0 = negative, -1 = ignored. The positives are counted.
+        gt_boxes: the G boxes of the image's objects, pixels; G may be 0.
+        object_weight: what weighs the anchors, usually a :class:`scb_d2.ScaleBalancedWeight`.
+    """
+    if len(gt_boxes):
+        matched_gt_boxes = gt_boxes.tensor[matched_idxs]
+    else:
+        matched_gt_boxes = gt_boxes.tensor.new_zeros(len(matched_idxs), 4)
+    return MatchedObjects(
+        matched_gt_boxes,
+        object_weight(matched_idxs, anchor_labels, gt_boxes),
+        match_counts(matched_idxs, anchor_labels, len(gt_boxes)),
+    )

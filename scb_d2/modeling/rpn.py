@@ -1,0 +1,189 @@
+"""Region proposal network with the scale-balanced loss.
+
+Shape shorthand in this module:
+
+    N: images in the batch
+    R: anchors of an image over all feature levels
+    P: sampled positive anchors of the batch
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec, cat, nonzero_tuple
+from detectron2.modeling.proposal_generator import PROPOSAL_GENERATOR_REGISTRY, RPN
+from detectron2.structures import Boxes, Instances
+from detectron2.utils.events import get_event_storage
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..arguments import check_choice
+from ..config import build_matcher, weighting_from_config
+from ..loss_weighting import LossWeighting
+from ..losses import box_regression_losses
+from ..matching import COUNTS, match_boxes
+from ..statistics import MatchStatistics, warn_if_all_positive
+from .matched_objects import ObjectWeight, matched_objects
+
+__all__ = ["ScaleBalancedRPN"]
+
+
+@PROPOSAL_GENERATOR_REGISTRY.register()
+class ScaleBalancedRPN(RPN):
+    """Detectron2's RPN whose positive anchors are weighted by their object's matches.
+
+    Parameters, checkpoints, proposals, sampling and divisors are those of
+    :class:`detectron2.modeling.proposal_generator.RPN`. With ``object_weight=None`` so are the
+    losses.
+    """
+
+    scb_stages = ("first",)
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        object_weight: ObjectWeight | None = None,
+        match_count: str = "matched",
+        weighted_losses: Sequence[str] = ("cls", "box"),
+        weight_normalizer: str = "stock",
+        statistics: MatchStatistics | None = None,
+        **kwargs: Any,
+    ):
+        """Build the network from its parts.
+
+        Args:
+            object_weight: weight per anchor from (matched_idxs, anchor_labels, gt_boxes) of an
+                image, usually a :class:`scb_d2.ScaleBalancedWeight`. None: stock RPN.
+            match_count: which anchors M counts: ``"matched"``, all positives after the boundary
+                filter and before sampling, or ``"sampled"``, those that survive sampling.
+            weighted_losses: which of ``"cls"``, ``"box"`` the weights multiply.
+            weight_normalizer: ``"stock"`` or ``"mean_one"`` over the sampled positives, see
+                :class:`scb_d2.loss_weighting.LossWeighting`.
+            statistics: how match statistics are logged; None: as ``scb/first/...`` every 20
+                iterations.
+            **kwargs: of :class:`detectron2.modeling.proposal_generator.RPN`. For
+                ``low_quality="reassign"`` give a :class:`scb_d2.ScaleBalancedMatcher` as
+                ``anchor_matcher``.
+        """
+        super().__init__(**kwargs)
+        self.object_weight = object_weight
+        self.match_count = check_choice(match_count, COUNTS, "match_count")
+        self.loss_weighting = LossWeighting(weighted_losses, weight_normalizer)
+        self.statistics = statistics or MatchStatistics("first")
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        """See :meth:`detectron2.modeling.proposal_generator.RPN.from_config`."""
+        ret = super().from_config(cfg, input_shape)
+        ret.update(weighting_from_config(cfg, "first", samples=True))
+        ret["anchor_matcher"] = build_matcher(
+            cfg,
+            "first",
+            cfg.MODEL.RPN.IOU_THRESHOLDS,
+            cfg.MODEL.RPN.IOU_LABELS,
+            allow_low_quality_matches=True,
+        )
+        return ret
+
+    @torch.jit.unused
+    @torch.no_grad()
+    def label_and_sample_anchors(
+        self, anchors: list[Boxes], gt_instances: list[Instances]
+    ) -> tuple[list[Tensor], list[Any]]:
+        """See :meth:`detectron2.modeling.proposal_generator.RPN.label_and_sample_anchors`.
+
+        Returns:
+            Labels as in stock, and per image a :class:`.MatchedObjects` in place of the boxes
+            alone. Without ``object_weight`` exactly what stock returns.
+        """
+        if self.object_weight is None:
+            return super().label_and_sample_anchors(anchors, gt_instances)
+        anchors = Boxes.cat(anchors)
+        is_due = self.statistics.due()
+        gt_labels, objects = [], []
+        for gt_per_image in gt_instances:
+            gt_boxes = gt_per_image.gt_boxes
+            matched_idxs, anchor_labels = match_boxes(gt_boxes, anchors, self.anchor_matcher)
+            if is_due:  # asking costs a synchronisation
+                num_positive = int((anchor_labels == 1).sum())
+                warn_if_all_positive(num_positive, len(anchors), self.anchor_matcher)
+            if self.anchor_boundary_thresh >= 0:
+                inside = anchors.inside_box(gt_per_image.image_size, self.anchor_boundary_thresh)
+                anchor_labels = anchor_labels.masked_fill(~inside, -1)
+            sampled_labels = self._subsample_labels(anchor_labels.clone())
+            counted_labels = anchor_labels if self.match_count == "matched" else sampled_labels
+            gt_labels.append(sampled_labels)
+            objects.append(
+                matched_objects(matched_idxs, counted_labels, gt_boxes, self.object_weight)
+            )
+        return gt_labels, objects
+
+    @torch.jit.unused
+    def losses(
+        self,
+        anchors: list[Boxes],
+        pred_objectness_logits: list[Tensor],
+        gt_labels: list[Tensor],
+        pred_anchor_deltas: list[Tensor],
+        gt_boxes: list[Any],
+    ) -> dict[str, Tensor]:
+        """See :meth:`detectron2.modeling.proposal_generator.RPN.losses`.
+
+        Args:
+            anchors: as in stock.
+            pred_objectness_logits: as in stock.
+            gt_labels: first output of :meth:`label_and_sample_anchors`.
+            pred_anchor_deltas: as in stock.
+            gt_boxes: second output of :meth:`label_and_sample_anchors`.
+        """
+        if self.object_weight is None:
+            return super().losses(
+                anchors, pred_objectness_logits, gt_labels, pred_anchor_deltas, gt_boxes
+            )
+        labels = torch.stack(gt_labels)  # (N, R)
+        positive = nonzero_tuple(labels == 1)
+        num_images = len(labels)
+        storage = get_event_storage()
+        storage.put_scalar("rpn/num_pos_anchors", len(positive[0]) / num_images)
+        storage.put_scalar("rpn/num_neg_anchors", (labels == 0).sum().item() / num_images)
+
+        weights = torch.stack([x.weights for x in gt_boxes])[positive]
+        weights = self.loss_weighting.normalize(weights)
+        matched_gt_boxes = torch.stack([x.gt_boxes for x in gt_boxes])[positive]
+
+        cls_losses = F.binary_cross_entropy_with_logits(
+            cat(pred_objectness_logits, dim=1), (labels == 1).to(torch.float32), reduction="none"
+        )  # (N, R)
+        cls_weights = (labels >= 0).to(torch.float32)  # anchors not sampled count nothing
+        if self.loss_weighting.weights_cls:
+            cls_weights[positive] = weights
+        cls_losses = cls_losses * cls_weights
+
+        box_losses = box_regression_losses(
+            self.box2box_transform,
+            Boxes.cat(anchors).tensor[positive[1]],
+            cat(pred_anchor_deltas, dim=1)[positive],
+            matched_gt_boxes,
+            self.box_reg_loss_type,
+            self.smooth_l1_beta,
+        )  # (P,)
+        if self.loss_weighting.weights_box:
+            box_losses = box_losses * weights
+
+        cls_losses = cls_losses * self.loss_weight.get("loss_rpn_cls", 1.0)
+        box_losses = box_losses * self.loss_weight.get("loss_rpn_loc", 1.0)
+        if self.statistics.due():
+            self.statistics.log(
+                torch.cat([x.match_counts for x in gt_boxes]),
+                weights,
+                cls_losses.detach()[positive] + box_losses.detach(),
+                matched_gt_boxes,
+            )
+        normalizer = self.batch_size_per_image * num_images
+        return {
+            "loss_rpn_cls": cls_losses.sum() / normalizer,
+            "loss_rpn_loc": box_losses.sum() / normalizer,
+        }
