@@ -3,7 +3,8 @@
 Runs with any Python 3.11+ and its standard library alone. Two kinds of environment:
 
 * its own (`.venv`, or a VENV path that was empty): everything as pinned in constraints.txt;
-* an existing one (VENV names an environment made by somebody else): only what is missing is added.
+* an existing one (VENV names an environment made by somebody else): only what is missing is added,
+  as pinned where PyTorch is missing too.
 """
 
 from __future__ import annotations
@@ -116,16 +117,19 @@ def requirements() -> list[str]:
     return project["dependencies"] + extras["test"] + extras["lint"]
 
 
-def install_packages(env: Environment, own: bool, modules: list[str]) -> None:
+def install_packages(env: Environment, own: bool, state: dict) -> None:
     """Install the requirements and this checkout (editable)."""
     wanted = requirements()
-    if not own and "cv2" in modules:
+    if not own and "cv2" in state["modules"]:
         # opencv-python and opencv-python-headless overwrite each other's files.
         wanted = [name for name in wanted if not name.startswith("opencv")]
-    pins = ["-c", "constraints.txt"] if own else []
+    pins = ["-c", "constraints.txt"] if own or "torch" not in state["names"] else []
     failure = "pip could not install the packages; its own message stands above"
     env.pip("install", "--quiet", *pins, "setuptools<81", failure=failure)
-    say("installing PyTorch and the other packages (up to 5.5 GB on Linux, a minute or more)")
+    if pins:
+        say("installing PyTorch and the other packages (up to 5.5 GB on Linux, a minute or more)")
+    else:
+        say(f"adding to {env.path} what is missing there")
     env.pip("install", "--no-build-isolation", *pins, *wanted, failure=failure)
     say("installing scb_d2 from this checkout")
     env.pip("install", "--quiet", "--no-deps", "--no-build-isolation", "-e", ".", failure=failure)
@@ -241,7 +245,7 @@ def set_up(venv: str, python: str, detectron2: str, source: str) -> None:
     if complete and "detectron2" in state["modules"] and not build:
         return
     if not complete:
-        install_packages(env, own, state["modules"])
+        install_packages(env, own, state)
     if build:
         install_detectron2_git(env, source or DETECTRON2_URL)
     elif "detectron2" not in state["modules"]:
