@@ -50,6 +50,10 @@ _RULES: dict[str, tuple[Severity, str]] = {
         "error",
         "has annotations without the 'area' or 'iscrowd' that COCO's evaluation needs",
     ),
+    "annotation-id-zero": (
+        "warning",
+        "has an annotation id 0, for which COCO's evaluation counts a hit as a miss",
+    ),
     "empty-box": (
         "warning",
         "has boxes of zero width or height, which are dropped from training as Detectron2 does",
@@ -130,6 +134,8 @@ def check_coco(
         for ann in annotations:
             if not _is_number(ann.get("area")) or "iscrowd" not in ann:
                 tally.add("not-evaluable", f"annotation {ann.get('id')!r}")
+            if ann.get("id") == 0:
+                tally.add("annotation-id-zero", f"of image {ann.get('image_id')!r}")
     findings = tally.findings()
     if not training:
         findings = [f for f in findings if f.code != "empty-box"]
@@ -234,10 +240,12 @@ def _check_annotations(
         if ann.get("iscrowd"):
             tally.add("crowd", example)
         _check_box(ann, images.get(image_id), tally)
-    for image_id in images.keys() - used_images:
-        tally.add("empty-image", f"image {image_id!r}")
-    for category_id in categories.keys() - used_categories:
-        tally.add("unused-category", repr(categories[category_id]))
+    for image_id in images:
+        if image_id not in used_images:
+            tally.add("empty-image", f"image {image_id!r}")
+    for category_id, name in categories.items():
+        if category_id not in used_categories:
+            tally.add("unused-category", repr(name))
 
 
 def _check_box(ann: dict, size: tuple[float, float] | None, tally: Tally) -> None:

@@ -6,6 +6,7 @@ between 32 and 64 px, which is the imbalance of matched anchors that the loss is
 """
 
 import json
+import logging
 import math
 import os
 import shutil
@@ -16,7 +17,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..errors import DataError
+
 __all__ = ["MIN_OBJECT_SIZE", "SHAPE_CLASSES", "ensure_shapes", "generate_shapes", "shapes_folder"]
+
+logger = logging.getLogger(__name__)
 
 SHAPE_CLASSES = ("circle", "square", "triangle", "cross")
 MIN_OBJECT_SIZE = 8.0
@@ -207,10 +212,25 @@ def ensure_shapes(folder: str | Path, num_images: int, image_size: int, seed: in
 
     Returns:
         ``folder``, which holds ``annotations.json`` and ``images/``.
+
+    Raises:
+        DataError: if the folder cannot be written.
     """
     folder = Path(folder)
     if folder.is_dir():
         return folder
+    logger.info("Generating %d images of shapes into %s.", num_images, folder)
+    try:
+        _generate_aside(folder, num_images, image_size, seed)
+    except OSError as error:
+        raise DataError(
+            f"The shapes cannot be written to {folder}: {error.strerror}; choose another folder "
+            "with DATASETS.SYNTHETIC.ROOT."
+        ) from error
+    return folder
+
+
+def _generate_aside(folder: Path, num_images: int, image_size: int, seed: int) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".partial-{folder.name}-"
     for leftover in folder.parent.glob(f"{prefix}*"):
@@ -228,4 +248,3 @@ def ensure_shapes(folder: str | Path, num_images: int, image_size: int, seed: in
                 raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return folder

@@ -292,3 +292,10 @@ def test_image_folder_may_be_the_current_directory() -> None:
     content["images"][0]["file_name"] = "../a.png"
     Path("a.json").write_text(json.dumps(content))
     assert [f.code for f in check_coco("mine", "a.json", ".").findings] == ["path-outside-root"]
+
+
+def test_annotation_id_zero_is_a_warning_where_it_is_evaluated(tmp_path: Path) -> None:
+    json_file = write_coco(tmp_path, lambda content: content["annotations"][0].update(id=0))
+    (finding,) = _check(json_file)
+    assert (finding.severity, finding.code) == ("warning", "annotation-id-zero")
+    assert _check(json_file, evaluation=False) == []

@@ -18,6 +18,7 @@ from scb_d2.data.synthetic import (
     generate_shapes,
     shapes_folder,
 )
+from scb_d2.errors import DataError
 
 
 def _digest(folder: Path) -> dict[str, str]:
@@ -157,3 +158,13 @@ def test_the_folder_name_holds_all_that_determines_the_bytes(tmp_path: Path) -> 
     recipes = [(600, 160, 0), (601, 160, 0), (600, 161, 0), (600, 160, 1)]
     folders = {shapes_folder(tmp_path, "train", *recipe) for recipe in recipes}
     assert len(folders) == 4
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError) as wrong:
+        ensure_shapes(tmp_path / "file" / "val", 1, 64, seed=0)
+    assert str(wrong.value) == (
+        f"The shapes cannot be written to {tmp_path}/file/val: File exists; choose another folder "
+        "with DATASETS.SYNTHETIC.ROOT."
+    )
