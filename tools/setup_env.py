@@ -123,14 +123,16 @@ def install_packages(env: Environment, own: bool, state: dict) -> None:
     if not own and "cv2" in state["modules"]:
         # opencv-python and opencv-python-headless overwrite each other's files.
         wanted = [name for name in wanted if not name.startswith("opencv")]
-    pins = ["-c", "constraints.txt"] if own or "torch" not in state["names"] else []
+    empty = "torch" not in state["names"]
+    pins = ["-c", "constraints.txt"] if own or empty else []
     failure = "pip could not install the packages; its own message stands above"
     env.pip("install", "--quiet", *pins, "setuptools<81", failure=failure)
-    if pins:
+    if empty:
         say("installing PyTorch and the other packages (up to 5.5 GB on Linux, a minute or more)")
     else:
-        say(f"adding to {env.path} what is missing there")
-    env.pip("install", "--no-build-isolation", *pins, *wanted, failure=failure)
+        say(f"adding what is missing or changed in {env.path}")
+    quiet = [] if empty else ["--quiet"]
+    env.pip("install", *quiet, "--no-build-isolation", *pins, *wanted, failure=failure)
     say("installing scb_d2 from this checkout")
     env.pip("install", "--quiet", "--no-deps", "--no-build-isolation", "-e", ".", failure=failure)
 
