@@ -36,6 +36,7 @@ from ...statistics import MatchStatistics
 from .head import MultiBoxHead
 from .inference import detect_objects
 from .multibox_loss import MultiBoxLoss
+from .weights import check_fit, convert_weights
 
 __all__ = ["SSD", "build_ssd_matcher"]
 
@@ -182,6 +183,17 @@ class SSD(DenseDetector):
     def object_weight(self) -> ObjectWeight | None:
         """The weighting of the loss; None: plain SSD."""
         return self.multibox_loss.object_weight
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Take weights of VGG16 and of torchvision's SSD300 too, see :func:`convert_weights`."""
+        converted = None if prefix else convert_weights(state_dict, self.num_classes)
+        if converted is not None:
+            check_fit(converted, self.state_dict())
+            state_dict.clear()
+            state_dict.update(converted)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """See :meth:`detectron2.modeling.meta_arch.dense_detector.DenseDetector.forward`.
