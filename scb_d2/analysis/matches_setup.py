@@ -1,0 +1,149 @@
+"""From a config file, YAML or LazyConfig, to what a match report needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from detectron2.config import CfgNode, instantiate
+from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
+from detectron2.data import transforms as T
+from detectron2.data.datasets import load_coco_json
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from ..data.checks import check_dataset, check_name, dataset_classes
+from ..engine.lazy_config import load_lazy_config
+from ..engine.setup import find_config_file, load_config
+from ..errors import ConfigError, DataError
+from ..modeling.build import build_model
+
+__all__ = ["MatchSetup", "load_records", "load_setup"]
+
+
+@dataclass(frozen=True)
+class MatchSetup:
+    """A config, reduced to what decides its matches.
+
+    Attributes:
+        model: the detector on the CPU, weights not loaded.
+        augmentations: of training, in order.
+        dataset_names: what the config trains on.
+        form: weight form; alpha and beta likewise.
+        alpha: see ``form``.
+        beta: see ``form``.
+        enabled: whether the config weights a loss at all.
+        num_classes_key: config key of the number of classes, for messages.
+    """
+
+    model: nn.Module
+    augmentations: list[T.Augmentation]
+    dataset_names: tuple[str, ...]
+    form: str
+    alpha: float
+    beta: float
+    enabled: bool
+
+
+def load_setup(config_file: str, opts: list[str]) -> MatchSetup:
+    """Load a config as ``train_net.py`` does and build its detector on the CPU.
+
+    Args:
+        config_file: YAML or LazyConfig ``.py``; a path or a name of Detectron2's model zoo.
+        opts: overrides: KEY VALUE pairs for YAML, ``key=value`` for a ``.py``.
+
+    Raises:
+        UserError: one sentence.
+    """
+    path = find_config_file(config_file)
+    return _lazy_setup(path, opts) if path.endswith(".py") else _yaml_setup(path, opts)
+
+
+def load_records(name: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Images of a registered data set in Detectron2's format, and its class names.
+
+    Annotations of COCO files keep their ``id``; those of other data sets are numbered from 1 in
+    order, as Detectron2's own conversion to COCO JSON does. Image files need not exist.
+
+    Raises:
+        DataError: if the data set is unknown, malformed or without objects.
+    """
+    check_name(name, "--dataset or DATASETS.TRAIN")
+    check_dataset(name, evaluation=False).raise_first_error()
+    meta = MetadataCatalog.get(name)
+    if meta.get("evaluator_type") == "coco" and meta.get("json_file"):
+        records = load_coco_json(
+            meta.json_file, meta.image_root, name, extra_annotation_keys=["id"]
+        )
+    else:
+        records = [
+            {**record, "annotations": [dict(a) for a in record.get("annotations", [])]}
+            for record in DatasetCatalog.get(name)
+        ]
+        annotations = (a for record in records for a in record["annotations"])
+        for number, annotation in enumerate(annotations, start=1):
+            annotation["id"] = number
+    if not any(record["annotations"] for record in records):
+        raise DataError(f"the data set {name!r} has no annotated objects to match.")
+    return records, dataset_classes(name)
+
+
+def _yaml_setup(path: str, opts: list[str]) -> MatchSetup:
+    cfg = load_config(path, opts)
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.freeze()
+    scb = cfg.MODEL.SCB
+    return MatchSetup(
+        model=_built(lambda: build_model(cfg)),
+        augmentations=_yaml_augmentations(cfg),
+        dataset_names=tuple(cfg.DATASETS.TRAIN),
+        form=scb.FORM,
+        alpha=float(scb.ALPHA),
+        beta=float(scb.BETA),
+        enabled=bool(scb.ENABLED),
+    )
+
+
+def _yaml_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
+    return DatasetMapper.from_config(cfg, is_train=True)["augmentations"]
+
+
+def _lazy_setup(path: str, opts: list[str]) -> MatchSetup:
+    cfg = load_lazy_config(path, opts)
+    model = _built(lambda: instantiate(cfg.model).to("cpu"))
+    weights = [module.object_weight for module in model.modules() if _weighted(module)]
+    mapper = OmegaConf.select(cfg, "dataloader.train.mapper")
+    names = OmegaConf.select(cfg, "dataloader.train.dataset.names") or ()
+    found = weights[0] if weights else None
+    return MatchSetup(
+        model=model,
+        augmentations=_lazy_augmentations(mapper),
+        dataset_names=(names,) if isinstance(names, str) else tuple(names),
+        form=getattr(found, "form", "information"),
+        alpha=getattr(found, "alpha", 1.0),
+        beta=getattr(found, "beta", 3.0),
+        enabled=bool(weights),
+    )
+
+
+def _lazy_augmentations(mapper: DictConfig | None) -> list[T.Augmentation]:
+    augmentations = mapper.get("augmentations") if mapper is not None else None
+    if augmentations is None:
+        raise ConfigError(
+            "the config does not define dataloader.train.mapper.augmentations, from which the "
+            "match report takes the input size."
+        )
+    return list(instantiate(augmentations))
+
+
+def _weighted(module: nn.Module) -> bool:
+    return getattr(module, "object_weight", None) is not None
+
+
+def _built(build: Any) -> nn.Module:
+    try:
+        return build()
+    except (KeyError, AssertionError, ImportError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"the config's model cannot be built: {reason}") from error
