@@ -48,16 +48,18 @@ class PhotometricTransform(Transform):
     image_format: str = "RGB"
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
-        image = np.clip(img.astype(np.float32) + self.brightness, 0, 255)
+        # OpenCV takes float32 only; a NumPy scalar of double precision would change the type.
+        contrast, saturation = float(self.contrast), float(self.saturation)
+        image = np.clip(img.astype(np.float32) + float(self.brightness), 0, 255)
         if not self.contrast_last:
-            image = np.clip(image * self.contrast, 0, 255)
-        if self.saturation != 1 or self.hue != 0:
+            image = np.clip(image * contrast, 0, 255)
+        if saturation != 1 or self.hue != 0:
             hsv = cv2.cvtColor(image, _TO_HSV[self.image_format])
             hsv[..., 0] = (hsv[..., 0] + self.hue) % 360
-            hsv[..., 1] = np.clip(hsv[..., 1] * self.saturation, 0, 1)
+            hsv[..., 1] = np.clip(hsv[..., 1] * saturation, 0, 1)
             image = cv2.cvtColor(hsv, _FROM_HSV[self.image_format])
         if self.contrast_last:
-            image = image * self.contrast
+            image = image * contrast
         return np.clip(np.round(image), 0, 255).astype(np.uint8)
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
@@ -110,7 +112,7 @@ class PhotometricDistortion(T.Augmentation):
         )
 
     def _draw(self, low: float, high: float, otherwise: float) -> float:
-        return self._rand_range(low, high) if np.random.rand() < 0.5 else otherwise
+        return float(self._rand_range(low, high)) if np.random.rand() < 0.5 else otherwise
 
 
 class ExpandTransform(PadTransform):

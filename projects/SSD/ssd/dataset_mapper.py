@@ -26,6 +26,9 @@ class SSDDatasetMapper(DatasetMapper):
     calls difficult are kept, as in Caffe's SSD.
     """
 
+    # Read by the match report, which repeats this mapper's work without images.
+    object_aware = True
+
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
         """See :func:`build_ssd_augmentations` for the keys."""

@@ -37,7 +37,10 @@ class VGG16(nn.Module):
         for block, (channels, num_convs) in enumerate(_BLOCKS, start=1):
             for index in range(1, num_convs + 1):
                 out_channels = scaled_channels(channels, width)
-                self._add(f"conv{block}_{index}", conv_relu(in_channels, out_channels))
+                conv = conv_relu(in_channels, out_channels)
+                # Thirteen Xavier layers would hardly let anything through; only toys start here.
+                nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+                self._add(f"conv{block}_{index}", conv)
                 in_channels = out_channels
         fc_channels = scaled_channels(_FC_CHANNELS, width)
         dilation = 6 if dilated else 3
