@@ -40,34 +40,37 @@ class PrecisionTable:
 
     Attributes:
         bin_names: names of the size bins; area range 0 is all sizes, then the bins.
-        num_classes: K.
-        object_image, object_segment: image and area-class segment (a * K + k) of the objects that
-            count in a range.
+        shape: A, T, K.
+        num_images: N.
+        object_image, object_class: of the objects that count in a range; the class is a * K + k.
         candidate_image: (C,) image of every candidate.
-        counted: (A, T, C) bool, candidates that are not ignored.
-        rest_image: A arrays, images of the remaining detections that count, all false positives.
-        rest_before: (A, C) how many of them stand before each candidate.
-        rest_class_start: (A, K) how many of them stand before each class.
-        class_start: (K,) first candidate of each class.
-        tp_area, tp_iou, tp_candidate, tp_class, tp_rank: (S,) true positives, by area range, IoU
-            and place; `tp_rank` is the place among the detections of its image and class.
+        counted: (A * T, C) bool, candidates that are not ignored.
+        rest_image: images of the other detections that count, all false positives, by range.
+        tp_image, tp_rank: (S,) image of every true positive, by range, IoU, class and score, and
+            its place among the detections of its image and class.
+        tp_segment: (S,) its range, IoU and class as one number.
+        tp_first: (S,) the first true positive of its segment.
+        tp_shown, tp_shown_start: (S, ) how many entries of `counted`, read row by row, lie up to
+            it, and before its class.
+        tp_rest, tp_rest_start: (S,) the same for `rest_image`.
     """
 
     bin_names: tuple[str, ...]
-    num_classes: int
+    shape: tuple[int, int, int]
+    num_images: int
     object_image: Array
-    object_segment: Array
+    object_class: Array
     candidate_image: Array
     counted: Array
-    rest_image: tuple[Array, ...]
-    rest_before: Array
-    rest_class_start: Array
-    class_start: Array
-    tp_area: Array
-    tp_iou: Array
-    tp_candidate: Array
-    tp_class: Array
+    rest_image: Array
+    tp_image: Array
     tp_rank: Array
+    tp_segment: Array
+    tp_first: Array
+    tp_shown: Array
+    tp_shown_start: Array
+    tp_rest: Array
+    tp_rest_start: Array
 
     @classmethod
     def from_detections(
@@ -118,28 +121,34 @@ class PrecisionTable:
         true_positive = hit & real if len(columns) else hit
         counted = true_positive | (~hit & in_range[:, None, columns])
 
-        num_classes = ground_truth.num_classes
+        shape = (len(ranges), len(IOU_THRESHOLDS), ground_truth.num_classes)
+        area, iou, tp = np.nonzero(true_positive)
+        tp_class = category[columns][tp]
+        row = area * shape[1] + iou
+        segment = row * shape[2] + tp_class
+        class_start = np.searchsorted(category[columns], np.arange(shape[2]))
+
         rest = ~candidate & in_range
-        rest_count = np.concatenate([np.zeros((len(ranges), 1), int), rest.cumsum(1)], axis=1)
-        classes = np.arange(num_classes)
-        tp_area, tp_iou, tp_candidate = np.nonzero(true_positive)
+        rest_before = np.concatenate([[0], np.cumsum(rest)])
+        rest_row = area * len(category)
         object_area, object_index = np.nonzero(~ignored)
         return cls(
             bin_names=bins.names,
-            num_classes=num_classes,
+            shape=shape,
+            num_images=ground_truth.num_images,
             object_image=ground_truth.image[object_index],
-            object_segment=object_area * num_classes + ground_truth.category[object_index],
+            object_class=object_area * shape[2] + ground_truth.category[object_index],
             candidate_image=image[columns],
-            counted=counted,
-            rest_image=tuple(image[row] for row in rest),
-            rest_before=rest_count[:, columns],
-            rest_class_start=rest_count[:, np.searchsorted(category, classes)],
-            class_start=np.searchsorted(category[columns], classes),
-            tp_area=tp_area,
-            tp_iou=tp_iou,
-            tp_candidate=tp_candidate,
-            tp_class=category[columns][tp_candidate],
-            tp_rank=pairs.rank[place][columns][tp_candidate],
+            counted=counted.reshape(-1, len(columns)),
+            rest_image=np.broadcast_to(image, rest.shape)[rest],
+            tp_image=image[columns][tp],
+            tp_rank=pairs.rank[place][columns][tp],
+            tp_segment=segment,
+            tp_first=np.searchsorted(segment, segment),
+            tp_shown=row * len(columns) + tp + 1,
+            tp_shown_start=row * len(columns) + class_start[tp_class],
+            tp_rest=rest_before[rest_row + columns[tp]],
+            tp_rest_start=rest_before[rest_row + np.searchsorted(category, tp_class)],
         )
 
     def metrics(self, image_weights: Array | None = None) -> dict[str, float]:
@@ -177,60 +186,50 @@ class PrecisionTable:
             precision: (A, T, K) float64; 0 for a class without objects.
             present: (A, K) bool, classes that have objects.
         """
-        weight = _weights(image_weights, self._num_images)
+        weight = self._weights(image_weights)
         objects = self._objects(weight)
-        num_areas, num_ious, num_candidates = self.counted.shape
-        segment = (self.tp_area * num_ious + self.tp_iou) * self.num_classes + self.tp_class
 
-        # Detections that count, up to and with each true positive, since the start of its class.
-        before = np.zeros((num_areas, num_ious, num_candidates + 1), dtype=np.int64)
-        np.cumsum(self.counted * weight[self.candidate_image], axis=2, out=before[:, :, 1:])
-        shown = before[self.tp_area, self.tp_iou, self.tp_candidate + 1]
-        shown -= before[self.tp_area, self.tp_iou, self.class_start[self.tp_class]]
-        for area, images in enumerate(self.rest_image):
-            rest = np.concatenate([[0], np.cumsum(weight[images])])
-            rows = slice(*np.searchsorted(self.tp_area, (area, area + 1)))
-            shown[rows] += rest[self.rest_before[area, self.tp_candidate[rows]]]
-            shown[rows] -= rest[self.rest_class_start[area, self.tp_class[rows]]]
-
-        right = np.concatenate([[0], np.cumsum(weight[self.candidate_image[self.tp_candidate]])])
-        start = np.searchsorted(segment, segment) if len(segment) else segment
-        right = right[1:] - right[start]
-        recall = right / np.maximum(objects[self.tp_area, self.tp_class], 1)
+        # Detections that count, from the start of the class to each true positive.
+        shown = _sum_between(
+            self.counted * weight[self.candidate_image], self.tp_shown_start, self.tp_shown
+        )
+        shown += _sum_between(weight[self.rest_image], self.tp_rest_start, self.tp_rest)
+        place = np.arange(len(self.tp_image))
+        right = _sum_between(weight[self.tp_image], self.tp_first, place + 1)
+        per_range = self.shape[1] * self.shape[2]
+        object_class = self.tp_segment // per_range * self.shape[2]
+        object_class += self.tp_segment % self.shape[2]
+        recall = right / np.maximum(objects.ravel()[object_class], 1)
         precision = right / np.maximum(shown, 1)
 
         # The envelope runs from the last true positive of a segment to its first.
-        lift = 2.0 * (num_areas * num_ious * self.num_classes - segment)
+        lift = 2.0 * (np.prod(self.shape) - self.tp_segment)
         envelope = np.maximum.accumulate((precision + lift)[::-1])[::-1] - lift
         points = _points_up_to(recall)
-        points = points - np.where(np.arange(len(start)) == start, 0, np.r_[0, points[:-1]])
-        size = num_areas * num_ious * self.num_classes
-        total = np.bincount(segment, weights=envelope * points, minlength=size)
-        total = total.reshape(num_areas, num_ious, self.num_classes) / len(_RECALL_POINTS)
-        return total, objects > 0
+        points = points - np.where(place == self.tp_first, 0, np.roll(points, 1))
+        return self._per_segment(envelope * points) / len(_RECALL_POINTS), objects > 0
 
     def recall(self, max_detections: int, image_weights: Array | None = None) -> Array:
         """(A, T, K) recall with the first `max_detections` per image and class, as fractions."""
-        weight = _weights(image_weights, self._num_images)
-        rows = self.tp_rank < max_detections
-        num_areas, num_ious, _ = self.counted.shape
-        segment = (self.tp_area * num_ious + self.tp_iou) * self.num_classes + self.tp_class
-        found = np.bincount(
-            segment[rows],
-            weights=weight[self.candidate_image[self.tp_candidate[rows]]],
-            minlength=num_areas * num_ious * self.num_classes,
-        ).reshape(num_areas, num_ious, self.num_classes)
+        weight = self._weights(image_weights)
+        found = self._per_segment(weight[self.tp_image] * (self.tp_rank < max_detections))
         return found / np.maximum(self._objects(weight), 1)[:, None]
 
-    @property
-    def _num_images(self) -> int:
-        images = (self.object_image, self.candidate_image, *self.rest_image)
-        return 1 + max((int(i.max()) for i in images if len(i)), default=-1)
+    def _weights(self, image_weights: Array | None) -> Array:
+        if image_weights is None:
+            return np.ones(self.num_images, dtype=np.int32)
+        return np.asarray(image_weights, dtype=np.int32)
 
     def _objects(self, weight: Array) -> Array:
-        size = self.counted.shape[0] * self.num_classes
-        count = np.bincount(self.object_segment, weights=weight[self.object_image], minlength=size)
-        return count.reshape(-1, self.num_classes)
+        """(A, K) objects that count."""
+        size = self.shape[0] * self.shape[2]
+        count = np.bincount(self.object_class, weights=weight[self.object_image], minlength=size)
+        return count.reshape(self.shape[0], self.shape[2])
+
+    def _per_segment(self, values: Array) -> Array:
+        """(A, T, K) sums over the true positives."""
+        size = int(np.prod(self.shape))
+        return np.bincount(self.tp_segment, weights=values, minlength=size).reshape(self.shape)
 
 
 def size_suffixes(bin_names: Sequence[str]) -> list[str]:
@@ -238,10 +237,11 @@ def size_suffixes(bin_names: Sequence[str]) -> list[str]:
     return [name[0] if name in SIZE_NAMES else f"-{name}" for name in bin_names]
 
 
-def _weights(image_weights: Array | None, num_images: int) -> Array:
-    if image_weights is None:
-        return np.ones(num_images, dtype=np.int64)
-    return np.asarray(image_weights)
+def _sum_between(values: Array, start: Array, end: Array) -> Array:
+    """Sums of `values`, read row by row, from `start` to before `end`."""
+    total = np.zeros(values.size + 1, dtype=np.int64)
+    np.cumsum(values.ravel(), out=total[1:])
+    return total[end] - total[start]
 
 
 def _points_up_to(recall: Array) -> Array:
