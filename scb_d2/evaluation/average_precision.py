@@ -139,7 +139,7 @@ class PrecisionTable:
             object_image=ground_truth.image[object_index],
             object_class=object_area * shape[2] + ground_truth.category[object_index],
             candidate_image=image[columns],
-            counted=counted.reshape(-1, len(columns)),
+            counted=counted.reshape(shape[0] * shape[1], len(columns)),
             rest_image=np.broadcast_to(image, rest.shape)[rest],
             tp_image=image[columns][tp],
             tp_rank=pairs.rank[place][columns][tp],
