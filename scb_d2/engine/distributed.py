@@ -13,6 +13,7 @@ import torch.distributed as dist
 from detectron2.engine import create_ddp_model
 from detectron2.utils import comm
 from torch import nn
+from torch.distributed.rendezvous import rendezvous
 
 from ..errors import ConfigError
 
@@ -143,7 +144,13 @@ def _process_group_of_torchrun(device: str) -> Iterator[None]:
     on_gpu = torch.device(device).type == "cuda"
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if on_gpu else "gloo", init_method="env://")
+    # A torchrun of one machine keeps its store when it restarts the processes (torch 2.14); the
+    # addresses that the dead ones left there are kept out of the way. Across machines the restart
+    # counts may differ, and a rendezvous with --rdzv-backend c10d makes a new store.
+    store, rank, size = next(rendezvous("env://"))
+    if size == _torchrun_local_size():
+        store = dist.PrefixStore(f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
+    dist.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=size)
     try:
         comm.create_local_process_group(_torchrun_local_size())
         comm.synchronize()

@@ -15,7 +15,7 @@ import torch
 from scb_d2 import ConfigError
 from scb_d2.engine.distributed import check_flags, check_processes, world_size
 
-TIMEOUT = 150
+TIMEOUT = 400  # seconds; a hang, not a slow machine, should end a test
 
 # train_net.py in which rank 1 fails before the iteration FAIL_AT of its first attempt.
 FAULTY = """
