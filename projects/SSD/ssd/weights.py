@@ -160,6 +160,6 @@ def _reordered_classes(outputs: Tensor, num_anchors: int, num_classes: int | Non
         raise DataError(
             f"the weights are of a detector of {num_outputs} outputs, background included, which "
             f"do not fit MODEL.SSD.NUM_CLASSES {num_classes}; to fine-tune on other classes, "
-            "convert them by `python -m scb_d2.projects.ssd.convert_weights` first."
+            "convert them by `python -m scb_d2.projects.ssd.convert` first."
         )
     return per_anchor[:, torch.tensor(kept)].flatten(0, 1)

@@ -1,6 +1,6 @@
 """Write weights from elsewhere as a checkpoint of this project.
 
-    python -m scb_d2.projects.ssd.convert_weights vgg16-397923af.pth ssd_vgg16.pth
+    python -m scb_d2.projects.ssd.convert vgg16-397923af.pth ssd_vgg16.pth
 
 ``MODEL.WEIGHTS`` takes the same files unconverted. A converted detector can also start a training
 on other classes: Detectron2 then skips the layers whose shapes differ and says so.
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m scb_d2.projects.ssd.convert_weights",
+        prog="python -m scb_d2.projects.ssd.convert",
         description="Write weights of torchvision's vgg16 or ssd300_vgg16, or vgg16_reducedfc.pth, "
         "as a checkpoint of this project.",
     )
