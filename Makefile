@@ -25,8 +25,9 @@ env:
 	@sh tools/with_python.sh "$(PYTHON)" tools/setup_env.py --venv "$(VENV)" --python "$(PYTHON)" \
 	    --detectron2 "$(DETECTRON2)" --detectron2-source "$(DETECTRON2_SOURCE)"
 
+# Threads that sleep while they wait: on busy cores spinning ones make training many times slower.
 quickstart: env
-	$(RUN) -m scb_d2 quickstart $(ARGS)
+	OMP_WAIT_POLICY=PASSIVE $(RUN) -m scb_d2 quickstart $(ARGS)
 
 # One thread for each worker: more only fight for the same cores.
 test: env
