@@ -1,13 +1,16 @@
 """The command line ``scb-d2 <command>``; every module of this package is one command.
 
 A command's module has ``add_arguments(parser)`` and ``run(args) -> int | None``; the first line of
-its docstring is its help. It imports what is slow to import inside ``run``.
+its docstring is its help. Only the module of the command that is asked for is imported.
 """
 
 import argparse
+import ast
 import importlib
 import pkgutil
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..engine.reporting import report_user_errors
 
@@ -21,24 +24,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the command line without the program's name; ``sys.argv`` by default.
 
     Returns:
-        The exit status: 0, 1 after wrong input, 2 after wrong flags.
+        The exit status: 0, or 1 after wrong input; wrong flags exit with 2.
     """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    asked_for = next((word for word in argv if not word.startswith("-")), None)
     parser = argparse.ArgumentParser(
         prog="scb-d2", description="Tools around the scale-balanced loss for Detectron2."
     )
     commands = parser.add_subparsers(metavar="command", required=True)
-    for name in sorted(module.name for module in pkgutil.iter_modules(__path__)):
-        if name.startswith("_"):
-            continue
-        module = importlib.import_module(f"{__name__}.{name}")
-        summary = module.__doc__.strip().splitlines()[0]
+    for name in _command_names():
+        docstring = _docstring(name)
         command = commands.add_parser(
             name,
-            help=summary,
-            description=module.__doc__,
+            help=docstring.splitlines()[0],
+            description=docstring,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        if name == asked_for:
+            module = importlib.import_module(f"{__name__}.{name}")
+            module.add_arguments(command)
+            command.set_defaults(command_function=module.run)
     args = parser.parse_args(argv)
-    return report_user_errors(lambda: args.run(args))
+    return report_user_errors(lambda: args.command_function(args))
+
+
+def _command_names() -> list[str]:
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+def _docstring(name: str) -> str:
+    """A command's docstring, read without importing what the command imports."""
+    source = next(path for path in (Path(p, f"{name}.py") for p in __path__) if path.is_file())
+    return ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or name
