@@ -15,7 +15,7 @@ from .engine.config import add_engine_config
 from .errors import ConfigError
 from .evaluation.config import add_evaluation_config
 from .loss_weighting import LOSS_NAMES, WEIGHT_NORMALIZERS
-from .matching import COUNTS, LOW_QUALITY_RULES, ScaleBalancedMatcher
+from .matching import COUNTS, LOW_QUALITY_RULES, MATCHING, ScaleBalancedMatcher
 from .object_weight import ScaleBalancedWeight
 from .statistics import MatchStatistics
 from .weighting import FORMS
@@ -65,6 +65,9 @@ def add_scb_config(cfg: CfgNode) -> None:
     node.COUNT = "matched"
     # Objects without a good anchor: "stock" as Detectron2, "reassign" gives each one anchor.
     node.LOW_QUALITY = "stock"
+    # How first stages match anchors: "blocks" in bounded memory, "table" as Detectron2, "auto"
+    # whichever is not slower. The matches are the same.
+    node.MATCHING = "auto"
     # "stock" leaves the weights; "mean_one" rescales a batch's positive weights to mean 1.
     node.NORMALIZER = "stock"
     # Iterations between two entries of the scb/* statistics.
@@ -138,6 +141,7 @@ _CHECKS = {
     "LOSSES": lambda value, name: check_names(value, LOSS_NAMES, name),
     "COUNT": lambda value, name: check_choice(value, COUNTS, name),
     "LOW_QUALITY": lambda value, name: check_choice(value, LOW_QUALITY_RULES, name),
+    "MATCHING": lambda value, name: check_choice(value, MATCHING, name),
     "NORMALIZER": lambda value, name: check_choice(value, WEIGHT_NORMALIZERS, name),
     "LOG_PERIOD": _checked_period,
 }
@@ -213,7 +217,7 @@ def build_matcher(
     labels: Sequence[int],
     allow_low_quality_matches: bool,
 ) -> Matcher:
-    """The matcher of a stage, with the rule of ``MODEL.SCB.LOW_QUALITY`` where it is weighted.
+    """The matcher of a stage, by ``MODEL.SCB.LOW_QUALITY`` and ``MATCHING`` where it is weighted.
 
     Args:
         cfg: a config with ``MODEL.SCB``.
@@ -222,5 +226,9 @@ def build_matcher(
         labels: as in Detectron2's matcher.
         allow_low_quality_matches: as in Detectron2's matcher.
     """
-    low_quality = cfg.MODEL.SCB.LOW_QUALITY if is_weighted(cfg, stage) else "stock"
-    return ScaleBalancedMatcher(thresholds, labels, allow_low_quality_matches, low_quality)
+    if not is_weighted(cfg, stage):
+        return ScaleBalancedMatcher(thresholds, labels, allow_low_quality_matches)
+    scb = cfg.MODEL.SCB
+    return ScaleBalancedMatcher(
+        thresholds, labels, allow_low_quality_matches, scb.LOW_QUALITY, scb.MATCHING
+    )

@@ -14,6 +14,7 @@ Naming convention:
         class labels.
 """
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -23,10 +24,12 @@ from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
 
 from .arguments import check_choice
+from .block_matching import match_in_blocks
 
 __all__ = [
     "COUNTS",
     "LOW_QUALITY_RULES",
+    "MATCHING",
     "ScaleBalancedMatcher",
     "anchor_weights",
     "match_boxes",
@@ -35,6 +38,8 @@ __all__ = [
 
 COUNTS = ("matched", "sampled")
 LOW_QUALITY_RULES = ("stock", "reassign")
+MATCHING = ("auto", "blocks", "table")
+_CUDA_TABLE_LIMIT = 1 << 26
 
 
 @torch.no_grad()
@@ -83,6 +88,10 @@ def anchor_weights(matched_idxs: Tensor, anchor_labels: Tensor, object_weights: 
 def match_boxes(gt_boxes: Boxes, anchors: Boxes, matcher: Matcher) -> tuple[Tensor, Tensor]:
     """Match the anchors of one image to its objects by IoU.
 
+    Gives what ``matcher(pairwise_iou(gt_boxes, anchors))`` gives, on every anchor. Where
+    ``matcher`` is Detectron2's or a :class:`ScaleBalancedMatcher` it need not hold that table: see
+    :mod:`scb_d2.block_matching` and the argument ``matching`` of the latter.
+
     Args:
         gt_boxes: G boxes, pixels.
         anchors: R boxes, pixels.
@@ -91,10 +100,39 @@ def match_boxes(gt_boxes: Boxes, anchors: Boxes, matcher: Matcher) -> tuple[Tens
     Returns:
         ``matched_idxs`` (R,) int64 and ``anchor_labels`` (R,) int8 on the device of ``gt_boxes``.
     """
+    if _fits_blocks(gt_boxes, anchors, matcher):
+        return _match_in_blocks(gt_boxes, anchors, matcher)
     quality = retry_if_cuda_oom(pairwise_iou)(gt_boxes, anchors)
     matched_idxs, anchor_labels = retry_if_cuda_oom(matcher)(quality)
     # After an out-of-memory retry the results live on the CPU.
     return matched_idxs.to(gt_boxes.device), anchor_labels.to(gt_boxes.device)
+
+
+def _fits_blocks(gt_boxes: Boxes, anchors: Boxes, matcher: Matcher) -> bool:
+    plain = type(gt_boxes) is Boxes and type(anchors) is Boxes
+    known = type(matcher) in (Matcher, ScaleBalancedMatcher)
+    size = len(gt_boxes) * len(anchors)
+    if not (plain and known and size and gt_boxes.tensor.dtype == anchors.tensor.dtype):
+        return False
+    matching = getattr(matcher, "matching", "auto")
+    if matching != "auto":
+        return matching == "blocks"
+    return anchors.device.type == "cpu" or size >= _CUDA_TABLE_LIMIT
+
+
+def _match_in_blocks(gt_boxes: Boxes, anchors: Boxes, matcher: Matcher) -> tuple[Tensor, Tensor]:
+    found = match_in_blocks(gt_boxes, anchors)
+    by_threshold = copy.copy(matcher)
+    by_threshold.allow_low_quality_matches = False
+    _, anchor_labels = by_threshold(found.matched_vals[None])
+    if not matcher.allow_low_quality_matches:
+        return found.matched_idxs, anchor_labels
+    if getattr(matcher, "low_quality", "stock") == "reassign":
+        return _reassign_best_anchor(
+            found.matched_idxs, anchor_labels, found.best_vals, found.best_anchors
+        )
+    tied = found.tied_for_best(gt_boxes, anchors)
+    return found.matched_idxs, anchor_labels.masked_fill(tied, 1)
 
 
 class ScaleBalancedMatcher(Matcher):
@@ -117,6 +155,7 @@ class ScaleBalancedMatcher(Matcher):
         labels: Sequence[int],
         allow_low_quality_matches: bool = False,
         low_quality: str = "stock",
+        matching: str = "auto",
     ):
         """Build the matcher.
 
@@ -126,12 +165,16 @@ class ScaleBalancedMatcher(Matcher):
             allow_low_quality_matches: whether objects keep their best anchors below the
                 thresholds at all.
             low_quality: ``"stock"`` or ``"reassign"``, the rule by which they do.
+            matching: how :func:`match_boxes` finds the matches: ``"blocks"`` in bounded memory,
+                ``"table"`` from the whole table of IoU, ``"auto"`` in blocks on the CPU and on a
+                GPU from 64 million pairs on. The result is the same.
 
         Raises:
-            ConfigError: if ``low_quality`` is neither.
+            ConfigError: if ``low_quality`` or ``matching`` is none of these.
         """
         super().__init__(list(thresholds), list(labels), allow_low_quality_matches)
         self.low_quality = check_choice(low_quality, LOW_QUALITY_RULES, "low_quality")
+        self.matching = check_choice(matching, MATCHING, "matching")
 
     def __call__(self, match_quality_matrix: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`detectron2.modeling.matcher.Matcher.__call__`."""
@@ -139,7 +182,7 @@ class ScaleBalancedMatcher(Matcher):
         reassigns = self.allow_low_quality_matches and self.low_quality == "reassign"
         if not reassigns or match_quality_matrix.numel() == 0:
             return matched_idxs, anchor_labels
-        return _reassign_best_anchor(matched_idxs, anchor_labels, match_quality_matrix)
+        return _reassign_best_anchor(matched_idxs, anchor_labels, *match_quality_matrix.max(dim=1))
 
     def set_low_quality_matches_(self, match_labels: Tensor, match_quality_matrix: Tensor) -> None:
         """Leave ``"reassign"``, which changes indices too, to :meth:`__call__`."""
@@ -148,9 +191,8 @@ class ScaleBalancedMatcher(Matcher):
 
 
 def _reassign_best_anchor(
-    matched_idxs: Tensor, anchor_labels: Tensor, match_quality_matrix: Tensor
+    matched_idxs: Tensor, anchor_labels: Tensor, best_quality: Tensor, best_anchor: Tensor
 ) -> tuple[Tensor, Tensor]:
-    best_quality, best_anchor = match_quality_matrix.max(dim=1)
     objects = torch.arange(len(best_anchor), device=best_anchor.device)
     objects = torch.where(best_quality > 0, objects, -1)
     # A maximum over indices lets later objects win and is deterministic, unlike index assignment.

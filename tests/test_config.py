@@ -31,6 +31,7 @@ def test_defaults_of_the_contract(cfg):
         "LOSSES": ("cls", "box"),
         "COUNT": "matched",
         "LOW_QUALITY": "stock",
+        "MATCHING": "auto",
         "NORMALIZER": "stock",
         "LOG_PERIOD": 20,
     }
@@ -54,6 +55,7 @@ GOOD = [
     ("LOSSES", ["box", "cls"], ("box", "cls")),
     ("COUNT", "sampled", "sampled"),
     ("LOW_QUALITY", "reassign", "reassign"),
+    ("MATCHING", "table", "table"),
     ("NORMALIZER", "mean_one", "mean_one"),
     ("LOG_PERIOD", 1, 1),
 ]
@@ -112,6 +114,7 @@ BAD = [
     ),
     ("COUNT", "all", "MODEL.SCB.COUNT must be one of matched, sampled; got 'all'."),
     ("LOW_QUALITY", "mmdet", "MODEL.SCB.LOW_QUALITY must be one of stock, reassign; got 'mmdet'."),
+    ("MATCHING", "fast", "MODEL.SCB.MATCHING must be one of auto, blocks, table; got 'fast'."),
     ("NORMALIZER", "sum", "MODEL.SCB.NORMALIZER must be one of stock, mean_one; got 'sum'."),
     (
         "LOG_PERIOD",
@@ -127,7 +130,7 @@ BAD = [
         "FROM",
         "information",
         "MODEL.SCB.FROM is not a key; there are ENABLED, STAGES, FORM, ALPHA, BETA, LOSSES, COUNT, "
-        "LOW_QUALITY, NORMALIZER, LOG_PERIOD. Did you mean MODEL.SCB.FORM?",
+        "LOW_QUALITY, MATCHING, NORMALIZER, LOG_PERIOD. Did you mean MODEL.SCB.FORM?",
     ),
 ]
 

@@ -1,0 +1,141 @@
+"""Matching by IoU in bounded memory, for crowded images: the stock labels without the G x R table.
+
+Shape shorthand in this module:
+
+    R: anchors of an image, G: its objects
+    C: anchors of one block, O: objects that may overlap a block
+
+Most anchors overlap few objects. Anchors are taken in blocks, in the order in which the generator
+lays them out, so that a block covers a small part of the image; on the CPU only the objects that
+reach into that part are compared with it. IoU is computed by the float operations of
+:func:`detectron2.structures.pairwise_iou`, so values, ties and labels are the same to the bit.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from detectron2.structures import Boxes
+from torch import Tensor
+
+__all__ = ["BlockMatches", "match_in_blocks"]
+
+_PAIRS = {"cpu": 1 << 16, "cuda": 1 << 21}  # entries of the table held at once
+_MIN_BLOCK, _MAX_BLOCK = 256, 1 << 16
+
+
+class BlockMatches(NamedTuple):
+    """What a matcher needs of the table of IoU between objects (rows) and anchors (columns).
+
+    Attributes:
+        matched_vals: (R,) best IoU of each anchor.
+        matched_idxs: (R,) int64 first object that reaches it; 0 where it is 0.
+        best_vals: (G,) best IoU of each object.
+        best_anchors: (G,) int64 first anchor that reaches it; 0 where it is 0.
+        block_size: C.
+        block_bests: per block its number and, for its objects, (O,) indices and (O,) best IoU.
+    """
+
+    matched_vals: Tensor
+    matched_idxs: Tensor
+    best_vals: Tensor
+    best_anchors: Tensor
+    block_size: int
+    block_bests: list[tuple[int, Tensor, Tensor]]
+
+    def tied_for_best(self, gt_boxes: Boxes, anchors: Boxes) -> Tensor:
+        """Anchors whose IoU with some object is the best that this object reaches.
+
+        Args:
+            gt_boxes: the G boxes that were matched.
+            anchors: the R anchors that were matched.
+
+        Returns:
+            (R,) bool. All True where an object overlaps no anchor: it ties with every anchor at 0.
+        """
+        tied = torch.zeros_like(self.matched_idxs, dtype=torch.bool)
+        if self.block_bests:
+            numbers, objects, bests = zip(*self.block_bests, strict=True)
+            counts = [len(rows) for rows in objects]
+            starts = torch.tensor(numbers).repeat_interleave(torch.tensor(counts)) * self.block_size
+            objects, bests = torch.cat(objects), torch.cat(bests)
+            # Few blocks hold the best anchors of an object; only they are looked at again.
+            reaches = (bests == self.best_vals[objects]) & (bests > 0)
+            objects, starts = objects[reaches], starts.to(tied.device)[reaches]
+            offsets = torch.arange(self.block_size, device=tied.device)
+            rows = max(1, _PAIRS[_kind(tied)] // self.block_size)
+            for some, at in zip(objects.split(rows), starts.split(rows), strict=True):
+                columns = (at[:, None] + offsets).clamp_(max=len(anchors) - 1)
+                iou = _iou(gt_boxes.tensor[some, None], anchors.tensor[columns])
+                tied[columns[iou == self.best_vals[some, None]]] = True
+        return tied | (self.best_vals == 0).any()
+
+
+@torch.no_grad()
+def match_in_blocks(gt_boxes: Boxes, anchors: Boxes) -> BlockMatches:
+    """Best IoU of every anchor and of every object.
+
+    Memory beyond the result is some MB whatever G and R are.
+
+    Args:
+        gt_boxes: G > 0 boxes, pixels.
+        anchors: R > 0 boxes, pixels.
+
+    Returns:
+        The maxima, equal to ``table.max(dim=0)`` and ``table.max(dim=1)`` of the table that
+        ``pairwise_iou(gt_boxes, anchors)`` gives.
+    """
+    matched_vals = anchors.tensor.new_zeros(len(anchors))
+    matched_idxs = torch.zeros_like(matched_vals, dtype=torch.int64)
+    best_vals = anchors.tensor.new_zeros(len(gt_boxes))
+    best_anchors = torch.zeros_like(best_vals, dtype=torch.int64)
+    size = _PAIRS[_kind(best_vals)] // len(gt_boxes)
+    size = min(max(size, _MIN_BLOCK), _MAX_BLOCK, len(anchors))
+    block_bests = []
+    for number, objects, iou in _blocks(gt_boxes.tensor, anchors.tensor, size):
+        start = number * size
+        values, rows = iou.max(dim=0)
+        matched_vals[start : start + size] = values
+        # Where nothing overlaps, the first object of the block need not be the first of all.
+        matched_idxs[start : start + size] = torch.where(values > 0, objects[rows], 0)
+        values, columns = iou.max(dim=1)
+        before = best_vals[objects]
+        better = values > before  # strictly: the first anchor keeps a tie
+        best_anchors[objects] = torch.where(better, columns + start, best_anchors[objects])
+        best_vals[objects] = torch.where(better, values, before)
+        block_bests.append((number, objects, values))
+    return BlockMatches(matched_vals, matched_idxs, best_vals, best_anchors, size, block_bests)
+
+
+def _kind(tensor: Tensor) -> str:
+    return "cpu" if tensor.device.type == "cpu" else "cuda"
+
+
+def _blocks(gt_boxes: Tensor, anchors: Tensor, size: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Number of a block, objects (O,) ascending, IoU (O, C)."""
+    parts = anchors.split(size)
+    objects = torch.arange(len(gt_boxes), device=gt_boxes.device)
+    if _kind(anchors) == "cuda":
+        # Choosing objects would wait for the device once a block.
+        for number, part in enumerate(parts):
+            yield number, objects, _iou(gt_boxes[:, None], part)
+        return
+    low = torch.stack([part[:, :2].amin(dim=0) for part in parts])
+    high = torch.stack([part[:, 2:].amax(dim=0) for part in parts])
+    overlaps = (gt_boxes[:, None, :2] < high) & (gt_boxes[:, None, 2:] > low)  # (G, blocks, 2)
+    for number, (part, chosen) in enumerate(zip(parts, overlaps.all(dim=2).T, strict=True)):
+        chosen = chosen.nonzero()[:, 0]
+        if len(chosen):
+            yield number, chosen, _iou(gt_boxes[chosen, None], part)
+
+
+def _iou(gt_boxes: Tensor, anchors: Tensor) -> Tensor:
+    """``pairwise_iou`` coordinate by coordinate: (O, 1, 4) with (C, 4) or (O, C, 4) -> (O, C)."""
+    gt_x1, gt_y1, gt_x2, gt_y2 = gt_boxes.unbind(dim=-1)
+    x1, y1, x2, y2 = anchors.unbind(dim=-1)
+    width = (torch.min(gt_x2, x2) - torch.max(gt_x1, x1)).clamp_(min=0)
+    height = (torch.min(gt_y2, y2) - torch.max(gt_y1, y1)).clamp_(min=0)
+    inter = width.mul_(height)
+    gt_area = (gt_x2 - gt_x1) * (gt_y2 - gt_y1)
+    area = (x2 - x1) * (y2 - y1)
+    return torch.where(inter > 0, inter / (gt_area + area - inter), 0.0)
