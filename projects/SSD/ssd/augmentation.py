@@ -14,6 +14,7 @@ from ...errors import ConfigError
 __all__ = [
     "AUGMENTATIONS",
     "ExpandTransform",
+    "MinIoURandomCrop",
     "PhotometricDistortion",
     "PhotometricTransform",
     "RandomExpand",
@@ -153,6 +154,16 @@ class RandomExpand(T.Augmentation):
         )
 
 
+class MinIoURandomCrop(T.MinIoURandomCrop):
+    """Detectron2's crop, which on images of a pixel or two may ask for an empty patch."""
+
+    def get_transform(self, image: np.ndarray, boxes: np.ndarray) -> Transform:
+        transform = super().get_transform(image, boxes)
+        if isinstance(transform, T.CropTransform) and 0 in (transform.w, transform.h):
+            return T.NoOpTransform()
+        return transform
+
+
 def build_ssd_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """The augmentations of a config: in tests only the warp to the square.
 
@@ -178,7 +189,7 @@ def build_ssd_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation
     steps = {
         "distort": PhotometricDistortion(cfg.INPUT.FORMAT),
         "expand": RandomExpand(cfg.MODEL.PIXEL_MEAN),
-        "crop": T.MinIoURandomCrop(),
+        "crop": MinIoURandomCrop(),
     }
     augmentations = [steps[name] for name in AUGMENTATIONS if name in chosen] + [resize]
     if flip != "none":

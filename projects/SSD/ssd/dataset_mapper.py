@@ -50,7 +50,9 @@ class SSDDatasetMapper(DatasetMapper):
     def _map(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         image = utils.read_image(dataset_dict["file_name"], format=self.image_format)
         utils.check_image_size(dataset_dict, image)
-        annotations = dataset_dict.pop("annotations", None) if self.is_train else None
+        annotations = dataset_dict.pop("annotations", None)
+        if not self.is_train:
+            annotations = None
         objects = [x for x in annotations or () if not x.get("iscrowd", 0)]
         boxes = [BoxMode.convert(x["bbox"], x["bbox_mode"], BoxMode.XYXY_ABS) for x in objects]
         aug_input = T.AugInput(image, boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4))
