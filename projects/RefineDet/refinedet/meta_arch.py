@@ -131,7 +131,7 @@ class RefineDet(SSD):
         predictions: Sequence[list[Tensor]],
         gt_instances: list[Instances],
     ) -> dict[str, Tensor]:
-        """Losses of a batch; names start with ``loss_arm_`` and ``loss_odm_``, end in ``cls`` and ``loc``.
+        """Losses of a batch: ``loss_arm_cls``, ``loss_arm_loc`` and the same two of ``odm``.
 
         Negative anchors of the ARM stay positives of the ODM where they match an object, as in the
         original code.
