@@ -171,7 +171,11 @@ def _input_rule(setup: MatchSetup, augment: bool, input_size: str | int, seed: i
     if input_size != "middle":
         raise ConfigError("an input size does not go with the random training augmentation.")
     words = ", ".join(type(a).__name__ for a in setup.augmentations) or "none"
-    return AugmentedInput(setup.augmentations, f"training augmentation ({words}), seed {seed}")
+    return AugmentedInput(
+        setup.augmentations,
+        f"training augmentation ({words}), seed {seed}",
+        setup.object_aware,
+    )
 
 
 def _load_all(names: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:

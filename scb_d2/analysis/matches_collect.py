@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.structures import Boxes, pairwise_iou
+from detectron2.structures import Boxes
 from torch import Tensor
 
 from ..matching import match_counts
@@ -26,7 +26,6 @@ SIZE_RULES = {
     "input": "area of the box in network-input pixels",
     "native": "area of the box in native pixels",
 }
-_MAX_IOU_ELEMENTS = 2**24
 
 
 def collect_matches(
@@ -112,13 +111,21 @@ def match_image(
 
 
 def best_ious(gt_boxes: Boxes, anchors: Boxes) -> Tensor:
-    """(G,) best IoU of each object with any anchor, in bounded memory."""
-    chunk = max(1, _MAX_IOU_ELEMENTS // max(1, len(anchors)))
-    parts = [
-        pairwise_iou(gt_boxes[i : i + chunk], anchors).amax(dim=1)
-        for i in range(0, len(gt_boxes), chunk)
-    ]
-    return torch.cat(parts)
+    """(G,) best IoU of each object with any anchor.
+
+    The arithmetic of Detectron2's ``pairwise_iou``, one object at a time, so that neither crowded
+    images nor many anchors need memory.
+    """
+    x0, y0, x1, y1 = anchors.tensor.t().contiguous()
+    anchor_areas = (x1 - x0) * (y1 - y0)
+    best = []
+    for box, area in zip(gt_boxes.tensor, gt_boxes.area(), strict=True):
+        width = (torch.minimum(x1, box[2]) - torch.maximum(x0, box[0])).clamp_(min=0)
+        height = (torch.minimum(y1, box[3]) - torch.maximum(y0, box[1])).clamp_(min=0)
+        overlap = width.mul_(height)
+        # Without overlap 0 / 0 can only arise from two boxes of no area, which training drops.
+        best.append((overlap / (anchor_areas + area).sub_(overlap)).amax())
+    return torch.stack(best)
 
 
 def _level_counts(

@@ -48,7 +48,8 @@ def draw_figures(data: Mapping[str, Any], folder: Path) -> dict[str, str]:
         axes = figure.add_subplot()
         draw(axes, data)
         axes.spines[["top", "right"]].set_visible(False)
-        figure.supxlabel(sizes, fontsize=8, color="#444444")
+        if draw is not _classes:
+            figure.supxlabel(sizes, fontsize=8, color="#444444")
         figure.savefig(folder / name, dpi=110)
         drawn[name] = caption
     return drawn
@@ -63,7 +64,7 @@ def _matches_per_object(axes: Axes, data: Mapping[str, Any]) -> None:
         label = f"{size} ({sum(heights):,})"
         axes.bar(range(_LAST_BAR + 2), heights, bottom=bottom, color=SIZE_COLORS[size], label=label)
         bottom = [a + b for a, b in zip(bottom, heights, strict=True)]
-    ticks = [0, 1, *range(5, _LAST_BAR + 1, 5), _LAST_BAR + 1]
+    ticks = [0, 1, *range(5, _LAST_BAR, 5), _LAST_BAR + 1]
     axes.set_xticks(ticks, [str(t) for t in ticks[:-1]] + [f"> {_LAST_BAR}"])
     axes.set(xlabel="matched anchors per object, M", ylabel="objects")
     axes.set_title(f"Matches per object ({data['num_objects']:,} objects)")
@@ -133,6 +134,7 @@ def _classes(axes: Axes, data: Mapping[str, Any]) -> None:
     axes.set_yticks(range(len(shown)), [_short(name) for *_, name in shown], fontsize=8)
     axes.bar_label(bars, [f"{objects:,}" for objects, *_ in shown], fontsize=8, padding=3)
     axes.set(xlabel="mean matched anchors per object (number of objects beside the bar)")
+    axes.set_ylim(-0.7, len(shown) - 0.3)
     which = f"the {len(shown)} most frequent of {len(rows)}" if len(shown) < len(rows) else "all"
     axes.set_title(f"Mean matches by class ({which})")
 

@@ -72,22 +72,56 @@ class FixedInput:
 class AugmentedInput:
     """The config's training augmentation with its random draws, on a blank image."""
 
-    def __init__(self, augmentations: Sequence[T.Augmentation], description: str):
+    def __init__(
+        self,
+        augmentations: Sequence[T.Augmentation],
+        description: str,
+        object_aware: bool = False,
+    ):
         """Take the augmentations of a mapper.
 
         Args:
             augmentations: as in Detectron2's ``DatasetMapper``.
             description: the rule in words.
+            object_aware: whether, as in the SSD family's mapper, the augmentations see the boxes
+                and objects whose centre leaves the image are dropped.
         """
         self.augmentations = T.AugmentationList(augmentations)
         self.description = description
+        self.object_aware = object_aware
 
     def __call__(self, record: dict[str, Any]) -> InputImage:
-        boxes = native_boxes(record["annotations"])
-        image = np.zeros((*_native_size(record), 3), dtype=np.uint8)
-        aug_input = T.AugInput(image, boxes=boxes.copy())
+        objects = [a for a in record["annotations"] if not a.get("iscrowd", 0)]
+        boxes = native_boxes(objects) if self.object_aware else None
+        aug_input = _BlankInput(_blank(_native_size(record)), boxes=boxes)
         transforms = self.augmentations(aug_input)
-        return _input_image(record, transforms, aug_input.image.shape[:2])
+        return _input_image(record, transforms, aug_input.image.shape[:2], self.object_aware)
+
+
+class _BlankInput(T.AugInput):
+    """An image of which only the shape is known, where a transform's effect on it is known."""
+
+    def transform(self, tfm: T.Transform) -> None:
+        if self.boxes is not None:
+            self.boxes = tfm.apply_box(self.boxes)
+        self.image = _blank(self._shape_after(tfm))
+
+    def _shape_after(self, tfm: T.Transform) -> tuple[int, int]:
+        height, width = self.image.shape[:2]
+        if isinstance(tfm, T.TransformList) and not tfm.transforms:
+            return height, width
+        if isinstance(tfm, T.ResizeTransform):
+            return tfm.new_h, tfm.new_w
+        if isinstance(tfm, T.PadTransform):
+            return height + tfm.y0 + tfm.y1, width + tfm.x0 + tfm.x1
+        if isinstance(tfm, (T.HFlipTransform, T.VFlipTransform, T.NoOpTransform)):
+            return height, width
+        return tfm.apply_image(np.zeros((height, width, 3), dtype=np.uint8)).shape[:2]
+
+
+def _blank(size: tuple[int, int]) -> np.ndarray:
+    """A view of one value that has the shape of an image."""
+    return np.broadcast_to(np.uint8(0), (*size, 3))
 
 
 @contextlib.contextmanager
@@ -180,21 +214,25 @@ def _native_size(record: dict[str, Any]) -> tuple[int, int]:
 
 
 def _transform(augmentation: T.Augmentation, size: tuple[int, int]) -> T.Transform:
-    # A view of one value: these augmentations read the shape only.
-    return augmentation.get_transform(np.broadcast_to(np.uint8(0), (*size, 3)))
+    return augmentation.get_transform(_blank(size))
 
 
 def _input_image(
-    record: dict[str, Any], transform: T.Transform, size: tuple[int, int]
+    record: dict[str, Any],
+    transform: T.Transform,
+    size: tuple[int, int],
+    centre_inside: bool = False,
 ) -> InputImage:
     annotations = record["annotations"]
     boxes = native_boxes(annotations)
     if len(boxes):
         boxes = transform.apply_box(boxes)
     height, width = size
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    outside = ((centres < 0) | (centres >= [width, height])).any(axis=1) & centre_inside
     # As Detectron2's `transform_instance_annotations` and `filter_empty_instances`.
     boxes = np.minimum(boxes.clip(min=0), [width, height, width, height])
     crowd = np.array([bool(a.get("iscrowd", 0)) for a in annotations], dtype=bool)
     empty = ((boxes[:, 2:] - boxes[:, :2]) <= 1e-5).any(axis=1)
-    kept = np.flatnonzero(~crowd & ~empty)
+    kept = np.flatnonzero(~crowd & ~empty & ~outside)
     return InputImage((int(height), int(width)), boxes[kept], kept)

@@ -36,7 +36,7 @@ class MatchReport:
         suggestions: anchors that would cover uncovered objects.
         covered_by_suggestions: share of the uncovered objects that these cover, on a sample.
         warnings: sentences.
-        level_names: "p3 (stride 8)" and so on.
+        level_names: names of the feature maps, in the order of the anchors.
     """
 
     about: dict[str, Any]

@@ -89,4 +89,4 @@ def _draw(sample: ImageMatches, pixels: np.ndarray, path: Path) -> None:
                 bbox={"facecolor": color, "edgecolor": "none", "pad": 0.8},
             )
     axes.set_title("matched anchors per object; red dashed: none", fontsize=9)
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=125)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from detectron2.config import CfgNode, instantiate
-from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
+from detectron2.config import instantiate
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.data.datasets import load_coco_json
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch import nn
 
 from ..data.checks import check_dataset, check_name, dataset_classes
+from ..data.mapper import build_mapper
 from ..engine.lazy_config import load_lazy_config
 from ..engine.setup import find_config_file, load_config
 from ..errors import ConfigError, DataError
 from ..modeling.build import build_model
 
 __all__ = ["MatchSetup", "load_records", "load_setup"]
+
+_ABOUT_FILES = ("missing-folder", "missing-image")
 
 
 @dataclass(frozen=True)
@@ -28,16 +31,17 @@ class MatchSetup:
     Attributes:
         model: the detector on the CPU, weights not loaded.
         augmentations: of training, in order.
+        object_aware: see :class:`scb_d2.analysis.matches_input.AugmentedInput`.
         dataset_names: what the config trains on.
         form: weight form; alpha and beta likewise.
         alpha: see ``form``.
         beta: see ``form``.
         enabled: whether the config weights a loss at all.
-        num_classes_key: config key of the number of classes, for messages.
     """
 
     model: nn.Module
     augmentations: list[T.Augmentation]
+    object_aware: bool
     dataset_names: tuple[str, ...]
     form: str
     alpha: float
@@ -69,7 +73,9 @@ def load_records(name: str) -> tuple[list[dict[str, Any]], list[str]]:
         DataError: if the data set is unknown, malformed or without objects.
     """
     check_name(name, "--dataset or DATASETS.TRAIN")
-    check_dataset(name, evaluation=False).raise_first_error()
+    report = check_dataset(name, evaluation=False)
+    boxes_only = [f for f in report.findings if f.code not in _ABOUT_FILES]
+    replace(report, findings=boxes_only).raise_first_error()
     meta = MetadataCatalog.get(name)
     if meta.get("evaluator_type") == "coco" and meta.get("json_file"):
         records = load_coco_json(
@@ -89,14 +95,12 @@ def load_records(name: str) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _yaml_setup(path: str, opts: list[str]) -> MatchSetup:
-    cfg = load_config(path, opts)
-    cfg.defrost()
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.freeze()
-    scb = cfg.MODEL.SCB
+    cfg = load_config(path, [*opts, "MODEL.DEVICE", "cpu"])
+    mapper, scb = build_mapper(cfg, True), cfg.MODEL.SCB
     return MatchSetup(
         model=_built(lambda: build_model(cfg)),
-        augmentations=_yaml_augmentations(cfg),
+        augmentations=_augmentations(mapper, "INPUT.MAPPER"),
+        object_aware=getattr(mapper, "object_aware", False),
         dataset_names=tuple(cfg.DATASETS.TRAIN),
         form=scb.FORM,
         alpha=float(scb.ALPHA),
@@ -105,20 +109,17 @@ def _yaml_setup(path: str, opts: list[str]) -> MatchSetup:
     )
 
 
-def _yaml_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
-    return DatasetMapper.from_config(cfg, is_train=True)["augmentations"]
-
-
 def _lazy_setup(path: str, opts: list[str]) -> MatchSetup:
     cfg = load_lazy_config(path, opts)
     model = _built(lambda: instantiate(cfg.model).to("cpu"))
     weights = [module.object_weight for module in model.modules() if _weighted(module)]
-    mapper = OmegaConf.select(cfg, "dataloader.train.mapper")
+    mapper = instantiate(OmegaConf.select(cfg, "dataloader.train.mapper"))
     names = OmegaConf.select(cfg, "dataloader.train.dataset.names") or ()
     found = weights[0] if weights else None
     return MatchSetup(
         model=model,
-        augmentations=_lazy_augmentations(mapper),
+        augmentations=_augmentations(mapper, "dataloader.train.mapper"),
+        object_aware=getattr(mapper, "object_aware", False),
         dataset_names=(names,) if isinstance(names, str) else tuple(names),
         form=getattr(found, "form", "information"),
         alpha=getattr(found, "alpha", 1.0),
@@ -127,14 +128,14 @@ def _lazy_setup(path: str, opts: list[str]) -> MatchSetup:
     )
 
 
-def _lazy_augmentations(mapper: DictConfig | None) -> list[T.Augmentation]:
-    augmentations = mapper.get("augmentations") if mapper is not None else None
-    if augmentations is None:
+def _augmentations(mapper: Any, key: str) -> list[T.Augmentation]:
+    augmentations = getattr(mapper, "augmentations", None)
+    if not isinstance(augmentations, T.AugmentationList):
         raise ConfigError(
-            "the config does not define dataloader.train.mapper.augmentations, from which the "
-            "match report takes the input size."
+            f"{key} is a {type(mapper).__name__} without the attribute augmentations of "
+            "Detectron2's DatasetMapper, from which the match report takes the input size."
         )
-    return list(instantiate(augmentations))
+    return list(augmentations.augs)
 
 
 def _weighted(module: nn.Module) -> bool:
