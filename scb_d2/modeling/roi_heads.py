@@ -160,6 +160,10 @@ class _WeighsProposals:
 class ScaleBalancedStandardROIHeads(_WeighsProposals, StandardROIHeads):
     """Detectron2's standard ROI heads whose foreground proposals are weighted by object."""
 
+    # detectron2.export tells TorchScript so of the stock class, and subclasses do not inherit it.
+    mask_on: torch.jit.Final[bool]
+    keypoint_on: torch.jit.Final[bool]
+
 
 @ROI_HEADS_REGISTRY.register()
 class ScaleBalancedRes5ROIHeads(_WeighsProposals, Res5ROIHeads):

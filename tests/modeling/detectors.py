@@ -56,7 +56,11 @@ def batch():
 
 
 def train_step(model, data):
-    """Losses, gradients by parameter name, and the scalars logged in one training step."""
+    """Losses, gradients by parameter name, and the scalars logged in one training step.
+
+    What the step samples is fixed.
+    """
+    torch.manual_seed(1)
     model.train().zero_grad()
     with EventStorage() as storage:
         losses = model(data)
