@@ -11,7 +11,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import PascalVOCDetectionEvaluator
 from detectron2.structures import Boxes, Instances
 
-from scb_d2 import ConfigError
+from scb_d2 import ConfigError, add_scb_config
 from scb_d2.data.registration import register_coco
 from scb_d2.engine.coco_evaluator import ZeroAwareCOCOEvaluator
 from scb_d2.engine.evaluators import build_evaluator, check_evaluators
@@ -82,6 +82,7 @@ def test_detections_score_as_in_detectron2(two_objects: str, tmp_path: Path) -> 
 
 def test_each_kind_of_data_gets_its_evaluator(two_objects: str, tmp_path: Path) -> None:
     cfg = get_cfg()
+    add_scb_config(cfg)
     cfg.OUTPUT_DIR = str(tmp_path)
     assert isinstance(build_evaluator(cfg, two_objects), ZeroAwareCOCOEvaluator)
     assert isinstance(build_evaluator(cfg, "voc_2007_test"), PascalVOCDetectionEvaluator)
