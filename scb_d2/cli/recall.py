@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `scb-d2 recall`."""
     parser.add_argument("results", metavar="RESULTS.json", help="detections, COCO results format")
     parser.add_argument("annotations", metavar="ANNOTATIONS.json", help="ground truth, COCO format")
-    add_recall_arguments(parser)
+    add_recall_arguments(parser, fp_per_image=[0.1, 1.0, 10.0])
     parser.add_argument(
         "--max-detections",
         type=int,
@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_recall_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `recall` and `compare` measure alike."""
+def add_recall_arguments(parser: argparse.ArgumentParser, fp_per_image: list[float]) -> None:
+    """Declare what `recall` and `compare` measure alike; `fp_per_image` is a default."""
     parser.add_argument("--iou", type=float, default=0.5, help="IoU of a match (default: 0.5)")
     parser.add_argument(
         "--thresholds",
@@ -41,9 +41,10 @@ def add_recall_arguments(parser: argparse.ArgumentParser) -> None:
         "--fp-per-image",
         type=float,
         nargs="*",
-        default=[0.1, 1.0, 10.0],
+        default=fp_per_image,
         metavar="FP",
-        help="recall also at this many false positives per image (default: 0.1 1 10)",
+        help="recall also at this many false positives per image (default: "
+        f"{' '.join(f'{value:g}' for value in fp_per_image)})",
     )
     parser.add_argument(
         "--match",
