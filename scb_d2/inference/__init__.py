@@ -1,0 +1,1 @@
+"""Detection on single images: reading them, loading weights, running a model."""

@@ -1,0 +1,1 @@
+"""The quick start: one run on the embedded data, from training to pictures."""

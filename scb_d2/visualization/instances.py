@@ -1,0 +1,108 @@
+"""Detections, and ground truth if wanted, drawn on one image."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from detectron2.structures import Instances
+from detectron2.utils.visualizer import VisImage, Visualizer
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+
+from .palette import GROUND_TRUTH, class_colour
+
+__all__ = ["draw_instances"]
+
+_MIN_PICTURE_SIDE = 640
+_MAX_UPSCALE = 8.0
+_LINE_WIDTH = 2.0
+_FONT_SIZE = 8.0
+
+
+def draw_instances(
+    image: np.ndarray,
+    predictions: Instances,
+    class_name: Callable[[int], str],
+    gt_boxes: np.ndarray | None = None,
+    min_side: int = _MIN_PICTURE_SIDE,
+) -> np.ndarray:
+    """Draw boxes with class and score (and masks and keypoints, where there are any).
+
+    Lines and letters have the same size on every picture: small images are enlarged, so that
+    their small objects can be seen.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        predictions: with ``pred_boxes``, ``scores`` and ``pred_classes``, in the image's pixels,
+            on the CPU.
+        class_name: name of a class index.
+        gt_boxes: (G, 4) ground truth to draw dashed, XYXY, the image's pixels.
+        min_side: the longer side of the picture in pixels is at least this.
+
+    Returns:
+        (H', W', 3) uint8 RGB picture.
+    """
+    height, width = image.shape[:2]
+    scale = min(max(min_side / max(height, width), 1.0), _MAX_UPSCALE)
+    visualizer = Visualizer(image, scale=scale)
+    classes = predictions.pred_classes.tolist()
+    colours = [to_rgb(class_colour(c)) for c in classes]
+    if predictions.has("pred_masks") or predictions.has("pred_keypoints"):
+        visualizer.overlay_instances(
+            masks=np.asarray(predictions.pred_masks) if predictions.has("pred_masks") else None,
+            keypoints=predictions.get_fields().get("pred_keypoints"),
+            assigned_colors=colours,
+            alpha=0.4,
+        )
+    # Lines stay as thick where a large photograph is shown reduced.
+    thickness = max(1.0, max(height, width) * scale / 1000)
+    if gt_boxes is not None:
+        for box in gt_boxes:
+            _draw_box(visualizer.output, box, GROUND_TRUTH, thickness, dashed=True)
+    boxes = predictions.pred_boxes.tensor.numpy()
+    scores = predictions.scores.tolist()
+    for i in np.argsort(scores):
+        _draw_box(visualizer.output, boxes[i], colours[i], thickness)
+        text = f"{class_name(classes[i])} {scores[i]:.2f}"
+        _draw_label(visualizer.output, boxes[i], text, colours[i], thickness)
+    return visualizer.output.get_image()
+
+
+def _draw_box(
+    output: VisImage, box: np.ndarray, colour, thickness: float, dashed: bool = False
+) -> None:
+    x1, y1, x2, y2 = box
+    line = _LINE_WIDTH * thickness
+    output.ax.add_patch(
+        Rectangle(
+            (x1, y1),
+            x2 - x1,
+            y2 - y1,
+            fill=False,
+            edgecolor=colour,
+            linewidth=line,
+            linestyle=(0, (3, 2)) if dashed else "solid",
+            path_effects=[withStroke(linewidth=line + 1.2 * thickness, foreground="black")],
+        )
+    )
+
+
+def _draw_label(output: VisImage, box: np.ndarray, text: str, colour, thickness: float) -> None:
+    size = _FONT_SIZE * thickness
+    letter_height = 1.6 * size * output.dpi / 72 / output.scale
+    letter_width = 0.62 * size * output.dpi / 72 / output.scale
+    x1, y1, _, y2 = box
+    x = max(0.0, min(x1, output.width - letter_width * len(text)))
+    above = y1 >= letter_height
+    y = y1 if above else min(y2, output.height - letter_height)
+    luminance = math.fsum(c * w for c, w in zip(colour, (0.3, 0.59, 0.11), strict=True))
+    output.ax.text(
+        x,
+        y,
+        text,
+        size=size,
+        color="black" if luminance > 0.45 else "white",
+        verticalalignment="bottom" if above else "top",
+        bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.8 * thickness, "alpha": 0.85},
+    )
