@@ -29,6 +29,9 @@ class SSDDatasetMapper(DatasetMapper):
     # Read by the match report, which repeats this mapper's work without images.
     object_aware = True
 
+    object_aware = True
+    """For the match report: augmentations see the boxes, and the rule of the centre applies."""
+
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
         """See :func:`build_ssd_augmentations` for the keys."""

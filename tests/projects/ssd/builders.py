@@ -29,7 +29,7 @@ def build_ssd(name: str, *opts: Any) -> SSD:
 
 def toy_ssd(*opts: Any) -> SSD:
     """A small SSD of 160 px and 4 classes."""
-    return build_ssd("ssd_toy.yaml", "MODEL.SSD.VGG_WIDTH", 0.125, *opts)
+    return build_ssd("ssd_toy.yaml", *opts)
 
 
 def anchors_of(model: SSD) -> list[Tensor]:

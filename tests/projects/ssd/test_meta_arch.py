@@ -115,7 +115,7 @@ def test_predictor_of_detectron2_finds_the_same(tmp_path, model: SSD) -> None:
     """Tools that resize by Detectron2's own rule work too: the model warps what it gets."""
     from detectron2.engine import DefaultPredictor
 
-    cfg = ssd_config("ssd_toy.yaml", "MODEL.SSD.VGG_WIDTH", 0.125)
+    cfg = ssd_config("ssd_toy.yaml")
     predictor = DefaultPredictor(cfg)
     image = torch.randint(0, 256, (97, 203, 3), dtype=torch.uint8).numpy()
     instances = predictor(image)["instances"]
