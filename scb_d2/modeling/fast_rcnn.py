@@ -106,18 +106,18 @@ class ScaleBalancedFastRCNNOutputLayers(FastRCNNOutputLayers):
         if self.loss_weighting.weights_box:
             box_losses = box_losses * foreground_weights
 
-        cls_losses = cls_losses * self.loss_weight.get("loss_cls", 1.0)
-        box_losses = box_losses * self.loss_weight.get("loss_box_reg", 1.0)
+        cls_factor = self.loss_weight.get("loss_cls", 1.0)
+        box_factor = self.loss_weight.get("loss_box_reg", 1.0)
         if self.statistics.due():
             self.statistics.log_losses(
                 foreground_weights,
-                cls_losses.detach()[foreground] + box_losses.detach(),
+                cls_losses.detach()[foreground] * cls_factor + box_losses.detach() * box_factor,
                 gt_boxes,
             )
         normalizer = max(len(gt_classes), 1)
         return {
-            "loss_cls": cls_losses.sum() / normalizer,
-            "loss_box_reg": box_losses.sum() / normalizer,
+            "loss_cls": cls_losses.sum() / normalizer * cls_factor,
+            "loss_box_reg": box_losses.sum() / normalizer * box_factor,
         }
 
     def _classification_losses(self, scores: Tensor, gt_classes: Tensor) -> Tensor:

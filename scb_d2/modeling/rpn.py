@@ -173,17 +173,17 @@ class ScaleBalancedRPN(RPN):
         if self.loss_weighting.weights_box:
             box_losses = box_losses * weights
 
-        cls_losses = cls_losses * self.loss_weight.get("loss_rpn_cls", 1.0)
-        box_losses = box_losses * self.loss_weight.get("loss_rpn_loc", 1.0)
+        cls_factor = self.loss_weight.get("loss_rpn_cls", 1.0)
+        box_factor = self.loss_weight.get("loss_rpn_loc", 1.0)
         if self.statistics.due():
             self.statistics.log(
                 torch.cat([x.match_counts for x in gt_boxes]),
                 weights,
-                cls_losses.detach()[positive] + box_losses.detach(),
+                cls_losses.detach()[positive] * cls_factor + box_losses.detach() * box_factor,
                 matched_gt_boxes,
             )
         normalizer = self.batch_size_per_image * num_images
         return {
-            "loss_rpn_cls": cls_losses.sum() / normalizer,
-            "loss_rpn_loc": box_losses.sum() / normalizer,
+            "loss_rpn_cls": cls_losses.sum() / normalizer * cls_factor,
+            "loss_rpn_loc": box_losses.sum() / normalizer * box_factor,
         }

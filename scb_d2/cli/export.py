@@ -1,0 +1,28 @@
+"""Turn a run into a stock config and checkpoint for plain Detectron2.
+
+RUN is the output folder of train_net.py, of a RetinaNet or an R-CNN. OUTPUT gets config.yaml and
+model_final.pth, which plain Detectron2 loads without this package: same detections, no missing or
+unexpected key. Settings of the training with the scale-balanced loss are left out.
+"""
+
+import argparse
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("run_dir", metavar="RUN", help="output folder of train_net.py")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder to write into")
+    parser.add_argument(
+        "--weights", metavar="FILE", help="checkpoint (default: the run's final one, else its last)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from ..export import export_run
+
+    config, checkpoint = export_run(args.run_dir, args.output, args.weights)
+    print(f"Wrote {config} and {checkpoint}.")
+    return 0

@@ -1,0 +1,242 @@
+"""From a run to what plain Detectron2 loads: a stock config and a checkpoint."""
+
+import inspect
+import os
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, LazyConfig, get_cfg, instantiate
+from detectron2.modeling import (
+    ANCHOR_GENERATOR_REGISTRY,
+    BACKBONE_REGISTRY,
+    META_ARCH_REGISTRY,
+    PROPOSAL_GENERATOR_REGISTRY,
+    ROI_BOX_HEAD_REGISTRY,
+    ROI_HEADS_REGISTRY,
+    ROI_KEYPOINT_HEAD_REGISTRY,
+    ROI_MASK_HEAD_REGISTRY,
+    SEM_SEG_HEADS_REGISTRY,
+    build_model,
+)
+from detectron2.modeling.proposal_generator.rpn import RPN_HEAD_REGISTRY
+from detectron2.utils.registry import Registry, locate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch import nn
+
+from .data.mapper import CheckedDatasetMapper
+from .engine.coco_evaluator import ZeroAwareCOCOEvaluator
+from .engine.config_errors import read_yaml
+from .errors import ConfigError
+from .matching import ScaleBalancedMatcher
+from .modeling import (
+    ScaleBalancedCascadeROIHeads,
+    ScaleBalancedFastRCNNOutputLayers,
+    ScaleBalancedRes5ROIHeads,
+    ScaleBalancedRetinaNet,
+    ScaleBalancedRPN,
+    ScaleBalancedStandardROIHeads,
+)
+
+__all__ = ["CHECKPOINT_FILE", "CONFIG_FILE", "export_run"]
+
+CONFIG_FILE = "config.yaml"
+CHECKPOINT_FILE = "model_final.pth"
+
+_OURS = (
+    CheckedDatasetMapper,
+    ScaleBalancedCascadeROIHeads,
+    ScaleBalancedFastRCNNOutputLayers,
+    ScaleBalancedMatcher,
+    ScaleBalancedRPN,
+    ScaleBalancedRes5ROIHeads,
+    ScaleBalancedRetinaNet,
+    ScaleBalancedStandardROIHeads,
+    ZeroAwareCOCOEvaluator,
+)
+"""Classes that differ from their Detectron2 base in training or in messages only."""
+
+_NAMES: dict[str, Registry] = {
+    "META_ARCHITECTURE": META_ARCH_REGISTRY,
+    "BACKBONE.NAME": BACKBONE_REGISTRY,
+    "PROPOSAL_GENERATOR.NAME": PROPOSAL_GENERATOR_REGISTRY,
+    "ANCHOR_GENERATOR.NAME": ANCHOR_GENERATOR_REGISTRY,
+    "RPN.HEAD_NAME": RPN_HEAD_REGISTRY,
+    "ROI_HEADS.NAME": ROI_HEADS_REGISTRY,
+    "ROI_BOX_HEAD.NAME": ROI_BOX_HEAD_REGISTRY,
+    "ROI_MASK_HEAD.NAME": ROI_MASK_HEAD_REGISTRY,
+    "ROI_KEYPOINT_HEAD.NAME": ROI_KEYPOINT_HEAD_REGISTRY,
+    "SEM_SEG_HEAD.NAME": SEM_SEG_HEADS_REGISTRY,
+}
+"""Keys below ``MODEL`` that name a class."""
+
+
+def export_run(run: str, output: str, weights: str | None = None) -> tuple[str, str]:
+    """Write the stock config and checkpoint of a run.
+
+    The config has Detectron2's own keys and class names only, and ``MODEL.WEIGHTS`` (of a
+    LazyConfig ``train.init_checkpoint``) names the exported checkpoint; the checkpoint holds
+    the model alone. A stock model is built and loaded before anything is written.
+
+    Args:
+        run: output folder of ``train_net.py``, of a YAML config or a LazyConfig.
+        output: folder to write into, made if absent; files of an earlier export are replaced.
+        weights: checkpoint of the run; by default its final one, else its last.
+
+    Returns:
+        Paths of the config and of the checkpoint.
+
+    Raises:
+        ConfigError: if the run lacks a file, the model is none of Detectron2's, the checkpoint does
+            not fit it, or the output is the run itself.
+    """
+    config = os.path.join(run, CONFIG_FILE)
+    if not os.path.isdir(run):
+        raise ConfigError(f"the run {run} does not exist or is no folder.")
+    if not os.path.isfile(config):
+        raise ConfigError(f"the run {run} has no {CONFIG_FILE}, which train_net.py writes.")
+    if os.path.exists(output) and not os.path.isdir(output):
+        raise ConfigError(f"--output {output} is a file; it must be a folder.")
+    if os.path.realpath(run) == os.path.realpath(output):
+        raise ConfigError(f"--output {output} is the run itself; choose another folder.")
+    state = _model_state(weights or _checkpoint(run))
+    exported = os.path.abspath(os.path.join(output, CHECKPOINT_FILE))
+    is_lazy = "_target_" in (read_yaml(config).get("model") or {})
+    if is_lazy:
+        stock, model = _stock_lazy_config(config)
+        stock.train.init_checkpoint = exported
+    else:
+        stock, model = _stock_config(config)
+        stock.MODEL.WEIGHTS = exported
+    _check_fit(model, state, weights or run)
+
+    os.makedirs(output, exist_ok=True)
+    target = os.path.join(output, CONFIG_FILE)
+    torch.save({"model": state}, f"{exported}.partial")
+    if is_lazy:
+        LazyConfig.save(stock, f"{target}.partial")
+    else:
+        with open(f"{target}.partial", "w", encoding="utf-8") as file:
+            file.write(stock.dump())
+    for path in (exported, target):
+        os.replace(f"{path}.partial", path)
+    return target, exported
+
+
+def _checkpoint(run: str) -> str:
+    final, last = (os.path.join(run, name) for name in (CHECKPOINT_FILE, "last_checkpoint"))
+    if os.path.isfile(final):
+        return final
+    if os.path.isfile(last):
+        with open(last, encoding="utf-8") as file:
+            return os.path.join(run, file.read().strip())
+    raise ConfigError(f"the run {run} has no checkpoint: neither {CHECKPOINT_FILE} nor a last one.")
+
+
+def _model_state(path: str) -> dict[str, torch.Tensor]:
+    if not os.path.isfile(path):
+        raise ConfigError(f"the checkpoint {path} does not exist.")
+    try:
+        # Detectron2's checkpoints hold the state of schedulers and hooks too.
+        checkpoint = torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise ConfigError(f"the checkpoint {path} cannot be read: {first_line}") from None
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("model"), dict):
+        raise ConfigError(f"the checkpoint {path} holds no model; give one of train_net.py.")
+    return checkpoint["model"]
+
+
+def _check_fit(model: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    # Detectron2 keeps anchors and pixel statistics as buffers that are no part of a checkpoint.
+    given = {name: value.shape for name, value in state.items()}
+    for name in (*shapes, *given):
+        if shapes.get(name) != given.get(name):
+            raise ConfigError(
+                f"the checkpoint of {source} does not fit the run's config: {name} has the shape "
+                f"{_shape(given.get(name))}, but the model's is {_shape(shapes.get(name))}."
+            )
+
+
+def _shape(shape: torch.Size | None) -> str:
+    return "(absent)" if shape is None else str(tuple(shape))
+
+
+def _stock_config(path: str) -> tuple[CfgNode, nn.Module]:
+    stock = get_cfg()
+    stock.merge_from_other_cfg(CfgNode(_known(read_yaml(path), stock)))
+    for key, registry in _NAMES.items():
+        group, _, name = f"MODEL.{key}".rpartition(".")
+        node = stock.MODEL if group == "MODEL" else stock.MODEL[group.removeprefix("MODEL.")]
+        if node[name]:
+            node[name] = _stock_name(registry, node[name], f"MODEL.{key}")
+    on_cpu = stock.clone()
+    on_cpu.MODEL.DEVICE = "cpu"
+    return stock, build_model(on_cpu)
+
+
+def _known(loaded: dict[str, Any], stock: CfgNode) -> dict[str, Any]:
+    """The part of a config that Detectron2 has keys for."""
+    return {
+        key: _known(value, stock[key]) if isinstance(stock[key], CfgNode) else value
+        for key, value in loaded.items()
+        if key in stock
+    }
+
+
+def _stock_name(registry: Registry, name: str, key: str) -> str:
+    known = registry.get(name) if name in registry else None
+    if known in _OURS:
+        return _stock_base(known).__name__
+    if known is None or not known.__module__.startswith("detectron2."):
+        raise _no_counterpart(f"{key} {name!r}")
+    return name
+
+
+def _stock_base(ours: type) -> type:
+    return next(base for base in ours.__mro__ if base.__module__.startswith("detectron2."))
+
+
+def _no_counterpart(what: str) -> ConfigError:
+    return ConfigError(
+        f"{what} has no counterpart in plain Detectron2; RetinaNet and R-CNN runs can be exported."
+    )
+
+
+def _stock_lazy_config(path: str) -> tuple[DictConfig, nn.Module]:
+    cfg = LazyConfig.load(path)
+    for key in ("best_metric", "best_mode"):
+        cfg.train.pop(key, None)
+    _to_stock(cfg.model, "model")
+    _to_stock(cfg.dataloader, "dataloader")
+    return cfg, instantiate(cfg.model)
+
+
+def _to_stock(node: Any, key: str) -> None:
+    """Replace our classes by their bases in place, and drop the arguments that these lack."""
+    if isinstance(node, ListConfig):
+        for i, item in enumerate(node):
+            _to_stock(item, f"{key}[{i}]")
+    if not isinstance(node, DictConfig):
+        return
+    target = node.get("_target_")
+    target = locate(target) if isinstance(target, str) else target
+    if target in _OURS:
+        stock = _stock_base(target)
+        for name in _own_arguments(target, stock):
+            node.pop(name, None)
+        node._target_ = stock
+    elif target is not None and inspect.getmodule(target).__name__.startswith("scb_d2"):
+        raise _no_counterpart(f"{key} ({target.__name__})")
+    for name in node:
+        if name != "_target_" and not OmegaConf.is_interpolation(node, name):
+            _to_stock(node[name], f"{key}.{name}")
+
+
+def _own_arguments(ours: type, stock: type) -> set[str]:
+    """Arguments of our constructors, bases of our own included, that the stock class lacks."""
+    arguments = set()
+    for base in ours.__mro__:
+        if base.__module__.startswith("scb_d2"):
+            arguments.update(inspect.signature(base.__init__).parameters)
+    return arguments - set(inspect.signature(stock.__init__).parameters) - {"args", "kwargs"}
