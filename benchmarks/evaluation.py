@@ -22,16 +22,15 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from scb_d2.analysis.compare_metrics import RunTables, bootstrap_differences
 from scb_d2.evaluation.coco_format import load_detections, load_ground_truth
-from scb_d2.evaluation.recall import evaluate_recall
+from scb_d2.evaluation.recall import RecallSettings, evaluate_recall
 
 
-def synthetic(
-    images: int, detections: int, seed: int = 0, classes: int = 80
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """COCO annotations and results: of an image's detections, half lie near its objects."""
+def synthetic_data(images: int, seed: int = 0, classes: int = 80) -> dict[str, Any]:
+    """COCO annotations with some 7.3 objects per image, of 8 to 300 pixels."""
     rng = np.random.default_rng(seed)
-    annotations, results = [], []
+    annotations = []
     for image in range(1, images + 1):
         count = rng.poisson(7.3)
         size = np.exp(rng.uniform(np.log(8), np.log(300), (count, 2)))
@@ -41,29 +40,37 @@ def synthetic(
             row = {"id": len(annotations) + 1, "image_id": image, "category_id": int(label)}
             row |= {"bbox": box.tolist(), "area": float(box[2] * box[3] * 0.7), "iscrowd": 0}
             annotations.append(row)
-        near = rng.integers(0, count, detections) if count else np.zeros(0, int)
-        near = near[: detections // 2]
-        jitter = rng.normal(0, 0.12, (len(near), 4)) * boxes[near][:, [2, 3, 2, 3]]
-        found = np.maximum(boxes[near] + jitter, 1)
-        rest = detections - len(near)
-        other = np.concatenate([rng.uniform(0, 400, (rest, 2)), rng.uniform(5, 200, (rest, 2))], 1)
-        other_labels = rng.integers(1, classes + 1, rest)
-        same = rng.random(len(near)) < 0.8
-        near_labels = np.where(same, labels[near], rng.integers(1, classes + 1, len(near)))
-        scores = np.concatenate([rng.beta(2, 3, len(near)), rng.beta(1, 8, rest)])
-        for box, label, score in zip(
-            np.concatenate([found, other]).tolist(),
-            np.concatenate([near_labels, other_labels]).tolist(),
-            scores.tolist(),
-            strict=True,
-        ):
-            results.append({"image_id": image, "category_id": label, "bbox": box, "score": score})
-    data = {
+    return {
         "images": [{"id": n, "width": 640, "height": 480} for n in range(1, images + 1)],
         "annotations": annotations,
         "categories": [{"id": n, "name": f"class {n}"} for n in range(1, classes + 1)],
     }
-    return data, results
+
+
+def synthetic_results(data: dict[str, Any], detections: int, seed: int = 0) -> list[dict[str, Any]]:
+    """COCO results: half of an image's detections lie near its objects, mostly of their class."""
+    rng = np.random.default_rng(seed)
+    classes = len(data["categories"])
+    objects: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in data["images"]}
+    for row in data["annotations"]:
+        objects[row["image_id"]].append(row)
+    results = []
+    for image, rows in objects.items():
+        near = rng.integers(0, len(rows), detections // 2) if rows else np.zeros(0, int)
+        boxes = np.array([rows[n]["bbox"] for n in near]).reshape(-1, 4)
+        jitter = rng.normal(0, 0.12, boxes.shape) * boxes[:, [2, 3, 2, 3]]
+        found = np.maximum(boxes + jitter, 1)
+        rest = detections - len(near)
+        other = np.concatenate([rng.uniform(0, 400, (rest, 2)), rng.uniform(5, 200, (rest, 2))], 1)
+        labels = rng.integers(1, classes + 1, detections)
+        same = np.flatnonzero(rng.random(len(near)) < 0.8)
+        labels[same] = [rows[near[n]]["category_id"] for n in same]
+        scores = np.concatenate([rng.beta(2, 3, len(near)), rng.beta(1, 8, rest)])
+        for box, label, score in zip(
+            np.concatenate([found, other]).tolist(), labels.tolist(), scores.tolist(), strict=True
+        ):
+            results.append({"image_id": image, "category_id": label, "bbox": box, "score": score})
+    return results
 
 
 def time_of(function: Callable[[], Any]) -> tuple[float, Any]:
@@ -83,7 +90,8 @@ def main() -> None:
     parser.add_argument("--output", help="JSON file")
     args = parser.parse_args()
 
-    data, results = synthetic(args.images, args.detections)
+    data = synthetic_data(args.images)
+    results = synthetic_results(data, args.detections)
     truth = load_ground_truth(data)
     detections = load_detections(results, truth)
     with redirect_stdout(io.StringIO()):
@@ -117,6 +125,19 @@ def main() -> None:
         "AP": table["metrics"]["AP"],
         "AP_pycocotools": 100 * evaluation.stats[0],
     }
+    if args.resamples:
+        settings = RecallSettings(fp_per_image=(1.0,))
+        other = load_detections(synthetic_results(data, args.detections, seed=1), truth)
+        pair = tuple(RunTables.from_detections(truth, run, settings) for run in (detections, other))
+        seconds, _ = time_of(
+            lambda: bootstrap_differences([pair], truth.num_images, args.resamples, progress=True)
+        )
+        report["bootstrap"] = {
+            "resamples": args.resamples,
+            "seed_pairs": 1,
+            "seconds": seconds,
+            "allowed_seconds": 600,
+        }
     text = json.dumps(report, indent=2)
     print(text)
     if args.output:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,8 @@ class OperatingPoint:
             return self.score
         curve = run.recall.curve(np.ones(num_images, dtype=np.int64))
         _, above = curve.at_false_positives(self.fp_per_image)
-        return -np.inf if above is None else float(np.nextafter(above, np.inf))
+        # Finite, since an object that nothing finds has the score -inf.
+        return -sys.float_info.max if above is None else float(np.nextafter(above, np.inf))
 
 
 def changes(

@@ -1,0 +1,51 @@
+"""Train k seeds of several arms from one plan, go on where it stopped, and compare them.
+
+PLAN.yaml names a config, an output folder, seeds and arms (name: overrides; the first is the
+baseline). Finished runs are skipped and interrupted ones resumed. Then every other arm is compared
+with the baseline, as 'scb-d2 compare' does, into OUTPUT/compare/<arm>.
+"""
+
+import argparse
+
+from .compare import add_compare_arguments, compare_settings_of
+from .recall import area_scales_of
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of `scb-d2 experiment`."""
+    parser.add_argument("plan", metavar="PLAN.yaml")
+    parser.add_argument("--train-only", action="store_true", help="do not compare")
+    add_compare_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train and compare.
+
+    Raises:
+        UserError: the plan or a flag is wrong, or a run failed.
+    """
+    from ..analysis.compare import compare_arms, write_comparison
+    from ..analysis.compare_report import headline
+    from ..analysis.compare_runs import load_arms
+    from ..analysis.experiment import load_plan, train_all
+
+    settings = compare_settings_of(args)
+    experiment = load_plan(args.plan)
+    train_all(experiment, say=lambda line: print(line, flush=True))
+    if args.train_only:
+        return
+    baseline, *others = experiment.arms
+    for name in others:
+        arms = load_arms(
+            [run.folder for run in experiment.arms[baseline]],
+            [run.folder for run in experiment.arms[name]],
+            pair="seed",
+        )
+        scales = area_scales_of(args, arms.ground_truth.image_sizes)
+        comparison = compare_arms(arms, settings, area_scales=scales, progress=True)
+        folder = experiment.output / "compare" / name
+        write_comparison(comparison, folder)
+        print(f"{name} against {baseline}: {headline(comparison.result)}")
+        print(f"Written to {folder}: compare.html, compare.md, compare.json.")
