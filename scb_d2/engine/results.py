@@ -49,7 +49,8 @@ def _table(results: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for dataset, tasks in results.items():
         for task, metrics in tasks.items():
-            if isinstance(metrics, Mapping):
+            # Recall by size prints a table of its own, with its rules.
+            if isinstance(metrics, Mapping) and task != "recall":
                 overall = {name: v for name, v in metrics.items() if not name.startswith("AP-")}
                 rows.append({"data set": dataset, "task": task, **overall})
     return tabulate(rows, headers="keys", tablefmt="pipe", floatfmt=".2f", missingval="")
