@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from scb_d2.engine.setup import load_config
+from scb_d2.modeling.build import build_model
+
+
+def save(path: Path, mode: str = "RGB", size: tuple[int, int] = (60, 40), **kwargs) -> Path:
+    """A picture with some structure, (width, height)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+    if mode == "I;16":
+        Image.fromarray(noise[..., 0].astype(np.uint16) * 16).save(path, **kwargs)
+    elif mode == "F":
+        Image.fromarray(noise[..., 0].astype(np.float32) / 255).save(path, **kwargs)
+    else:
+        Image.fromarray(noise, "RGBA").convert(mode).save(path, **kwargs)
+    return path
+
+
+@pytest.fixture
+def predict(scb_d2, untrained_run: Path, tmp_path: Path):
+    def run(*words: object, output: Path = tmp_path / "out"):
+        config = untrained_run / "config.yaml"
+        return scb_d2("predict", "--config-file", config, "--output", output, *words)
+
+    return run
+
+
+def read_results(folder: Path) -> list[dict]:
+    return json.loads((folder / "predictions.json").read_text())
+
+
+def test_pictures_and_coco_results_come_out(predict, tmp_path: Path) -> None:
+    image = save(tmp_path / "in" / "a.png", size=(90, 50))
+    done = predict(image, "--score-threshold", 0.6)
+    assert (done.status, done.err) == (0, "")
+    results = read_results(tmp_path / "out")
+    assert results, "the test's network should find something"
+    for result in results:
+        assert result["file_name"] == str(image)
+        assert result["image_id"] == 1
+        assert result["score"] >= 0.6
+        assert result["category_name"] in ("circle", "square", "triangle", "cross")
+        assert 1 <= result["category_id"] <= 4
+        x, y, width, height = result["bbox"]
+        assert x >= -1e-3 and y >= -1e-3 and x + width <= 90.01 and y + height <= 50.01
+    picture = Image.open(tmp_path / "out" / "a.jpg")
+    assert max(picture.size) >= 640, "small images are enlarged"
+    assert f"{len(results)} detections" in done.out
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "LA", "1", "I;16", "F"])
+def test_any_kind_of_image_is_read(predict, tmp_path: Path, mode: str) -> None:
+    path = save(tmp_path / ("a.tif" if mode == "F" else "a.png"), mode)
+    assert predict(path).status == 0
+    assert (tmp_path / "out" / "a.jpg").is_file()
+
+
+def test_exif_turns_the_image(predict, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # quarter turn
+    predict(save(tmp_path / "a.jpg", size=(80, 40), exif=exif))
+    width, height = Image.open(tmp_path / "out" / "a.jpg").size
+    assert height > width
+
+
+def test_folders_patterns_and_equal_names(predict, tmp_path: Path) -> None:
+    save(tmp_path / "x" / "a.png")
+    save(tmp_path / "x" / "b.PNG")
+    (tmp_path / "x" / "notes.txt").write_text("no image")
+    save(tmp_path / "y" / "a.png")
+    done = predict(tmp_path / "x", tmp_path / "y" / "*.png")
+    assert done.status == 0, done.err
+    pictures = sorted(path.name for path in (tmp_path / "out").glob("*.jpg"))
+    assert pictures == ["a.jpg", "a_2.jpg", "b.jpg"]
+
+
+def test_bad_images_are_named_and_the_others_done(predict, tmp_path: Path) -> None:
+    good = save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_text("no image")
+    done = predict(tmp_path / "missing.png", tmp_path / "bad.png", good)
+    assert done.status == 1
+    assert "missing.png does not exist" in done.err
+    assert "bad.png is no image" in done.err
+    assert len(done.err.strip().splitlines()) == 2
+    assert (tmp_path / "out" / "good.jpg").is_file()
+    assert {result["image_id"] for result in read_results(tmp_path / "out")} <= {3}
+
+
+def test_nothing_is_written_where_nothing_can_be_done(predict, tmp_path: Path) -> None:
+    done = predict(tmp_path / "missing.png")
+    assert done.status == 1 and "no image could be used" in done.err
+    (tmp_path / "empty").mkdir()
+    done = predict(tmp_path / "empty")
+    assert done.status == 1 and "holds no image" in done.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--weights", "nowhere.pth"], "the weights nowhere.pth do not exist"),
+        (["--weights", "text.pth"], "the weights text.pth cannot be read as a checkpoint"),
+        (["--weights", "part.pth"], "they lack"),
+        (["--opts", "MODEL.RETINANET.NUM_CLASSES", "7"], "instead of (42,"),
+        (["--score-threshold", "1.5"], "--score-threshold must be from 0 to 1"),
+        (["--score-threshold", "nan"], "--score-threshold must be from 0 to 1"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(
+    predict, tmp_path: Path, untrained_run: Path, words: list[str], sentence: str
+) -> None:
+    (tmp_path / "text.pth").write_text("no weights")
+    weights = torch.load(untrained_run / "model_final.pth")["model"]
+    backbone = {key: value for key, value in weights.items() if key.startswith("backbone")}
+    torch.save({"model": backbone}, tmp_path / "part.pth")
+    done = predict(save(tmp_path / "a.png"), *words)
+    assert done.status == 1
+    assert sentence in done.err
+    assert len(done.err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_output_that_is_a_file_is_refused(predict, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    done = predict(save(tmp_path / "a.png"))
+    assert done.status == 1 and "is a file" in done.err
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_config_without_weights_beside_it_asks_for_them(scb_d2, tmp_path, repo_root) -> None:
+    config = repo_root / "configs" / "quickstart.yaml"
+    done = scb_d2(
+        "predict", "--config-file", config, save(tmp_path / "a.png"), "--output", tmp_path / "out"
+    )
+    assert done.status == 1 and "--weights FILE" in done.err
+
+
+@pytest.mark.parametrize(
+    "zoo", ["faster_rcnn_R_50_FPN_1x.yaml", "retinanet_R_50_FPN_1x.yaml", "rpn_R_50_FPN_1x.yaml"]
+)
+def test_detectron2s_own_architectures_work(scb_d2, tmp_path: Path, zoo: str) -> None:
+    opts = [
+        "MODEL.DEVICE", "cpu", "INPUT.MIN_SIZE_TEST", "64", "INPUT.MAX_SIZE_TEST", "64",
+        "MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64",
+        "MODEL.FPN.OUT_CHANNELS", "16", "MODEL.RETINANET.NUM_CLASSES", "2",
+        "MODEL.ROI_BOX_HEAD.FC_DIM", "16",
+    ]  # fmt: skip
+    config = f"COCO-{'Detection'}/{zoo}"
+    cfg = load_config(config, opts)
+    torch.save({"model": build_model(cfg).state_dict()}, tmp_path / "w.pth")
+    done = scb_d2(
+        "predict", "--config-file", config, "--weights", tmp_path / "w.pth",
+        save(tmp_path / "a.png"), "--output", tmp_path / "out", "--opts", *opts,
+    )  # fmt: skip
+    if zoo.startswith("rpn"):
+        assert done.status == 1 and "detects no objects" in done.err
+    else:
+        assert done.status == 0, done.err
+        assert (tmp_path / "out" / "a.jpg").is_file()
