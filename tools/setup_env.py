@@ -35,6 +35,8 @@ names, damaged = [], []
 for dist in importlib.metadata.distributions():
     name = (dist.metadata["Name"] or "?").lower().replace("_", "-")
     names.append(name)
+    if dist.read_text("METADATA") is None:
+        continue  # an egg of an older tool, which has no RECORD
     files = [line.split(",")[0] for line in (dist.read_text("RECORD") or "").splitlines()]
     tops = {f.split("/")[0] for f in files if not f.startswith("..")}
     if not tops or not all(os.path.exists(dist.locate_file(top)) for top in tops):
@@ -74,7 +76,7 @@ class Environment:
         self.stamp = path / STAMP
 
     def read_stamp(self) -> dict:
-        """What the last set-up left: `own`, `inputs` and `names` once it ended well."""
+        """What the last set-up left: `own`; `inputs`, `names`, `damaged` once it ended well."""
         try:
             return json.loads(self.stamp.read_text())
         except (OSError, ValueError):
@@ -132,7 +134,9 @@ def install_packages(env: Environment, own: bool, state: dict) -> None:
     else:
         say(f"adding what is missing or changed in {env.path}")
     quiet = [] if empty else ["--quiet"]
-    env.pip("install", *quiet, "--no-build-isolation", *pins, *wanted, failure=failure)
+    # PEP 517: Debian's pip 23.0 would run `setup.py install` for packages without a wheel.
+    build = ["--use-pep517", "--no-build-isolation"]
+    env.pip("install", *quiet, *build, *pins, *wanted, failure=failure)
     say("installing scb_d2 from this checkout")
     env.pip("install", "--quiet", "--no-deps", "--no-build-isolation", "-e", ".", failure=failure)
 
@@ -215,8 +219,8 @@ def problems(env: Environment, state: dict | None, own: bool, python: str) -> st
         return "it is new"
     if state is None or "pip" not in state["modules"]:
         return "its Python or pip does not run"
-    if state["damaged"]:
-        return f"incomplete in it: {', '.join(state['damaged'])}"
+    if damaged := set(state["damaged"]) - set(env.read_stamp().get("damaged", [])):
+        return f"incomplete in it: {', '.join(sorted(damaged))}"
     if python:
         code = "import sys; print(*sys.version_info[:2])"
         wanted = subprocess.run([python, "-c", code], capture_output=True, text=True).stdout.split()
@@ -259,8 +263,10 @@ def set_up(venv: str, python: str, detectron2: str, source: str) -> None:
         "the environment was installed but does not work; Python's own message stands above",
         cwd=env.path,
     )
-    names = env.probe()["names"] if own else []
-    env.stamp.write_text(json.dumps({"own": own, "inputs": digest, "names": names}))
+    # What looks damaged right after a good set-up is installed in a way that PROBE does not know.
+    final = env.probe() if own else {"names": [], "damaged": []}
+    left = {"own": own, "inputs": digest, "names": final["names"], "damaged": final["damaged"]}
+    env.stamp.write_text(json.dumps(left))
     say(f"{env.path} is ready")
 
 
