@@ -167,7 +167,7 @@ def write_match_report(report: MatchReport, output_dir: str | Path) -> list[Path
 
 def _input_rule(setup: MatchSetup, augment: bool, input_size: str | int, seed: int) -> InputRule:
     if not augment:
-        return fixed_input(setup.augmentations, input_size)
+        return fixed_input(setup.augmentations, input_size, setup.object_aware)
     if input_size != "middle":
         raise ConfigError("an input size does not go with the random training augmentation.")
     words = ", ".join(type(a).__name__ for a in setup.augmentations) or "none"

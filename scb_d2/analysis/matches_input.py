@@ -53,11 +53,13 @@ class FixedInput:
             None for images at their native size.
         pad_to: (height, width) to which smaller inputs are padded, None for none.
         description: the rule in words.
+        object_aware: see :class:`AugmentedInput`.
     """
 
     resize: T.Augmentation | None
     pad_to: tuple[int, int] | None
     description: str
+    object_aware: bool = False
 
     def __call__(self, record: dict[str, Any]) -> InputImage:
         size = _native_size(record)
@@ -66,7 +68,7 @@ class FixedInput:
             size = (transform.new_h, transform.new_w)
         if self.pad_to is not None:
             size = tuple(max(a, b) for a, b in zip(size, self.pad_to, strict=True))
-        return _input_image(record, transform, size)
+        return _input_image(record, transform, size, self.object_aware)
 
 
 class AugmentedInput:
@@ -83,8 +85,9 @@ class AugmentedInput:
         Args:
             augmentations: as in Detectron2's ``DatasetMapper``.
             description: the rule in words.
-            object_aware: whether, as in the SSD family's mapper, the augmentations see the boxes
-                and objects whose centre leaves the image are dropped.
+            object_aware: whether, as in the SSD family's mapper, the augmentations see the boxes,
+                objects whose centre leaves the image are dropped, and whole-numbered boxes are not
+                cut to whole numbers when resized, as Detectron2's own mapper does.
         """
         self.augmentations = T.AugmentationList(augmentations)
         self.description = description
@@ -139,13 +142,18 @@ def seeded(seed: int) -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
-def fixed_input(augmentations: Sequence[T.Augmentation], size: str | int = "middle") -> FixedInput:
+def fixed_input(
+    augmentations: Sequence[T.Augmentation],
+    size: str | int = "middle",
+    object_aware: bool = False,
+) -> FixedInput:
     """The resize of a list of augmentations, at one size.
 
     Args:
         augmentations: the config's training augmentations.
         size: for ``ResizeShortestEdge`` its shorter edge: ``"smallest"``, ``"middle"`` (the upper
             median of a choice, the middle of a range), ``"largest"`` of the config's, or pixels.
+        object_aware: see :class:`AugmentedInput`.
 
     Raises:
         ConfigError: if ``size`` is none of these, or pixels for a resize to a fixed size.
@@ -174,7 +182,7 @@ def fixed_input(augmentations: Sequence[T.Augmentation], size: str | int = "midd
             words += f", padded to {pad_to[1]} x {pad_to[0]} px"
     if isinstance(size, int) and not isinstance(resize, T.ResizeShortestEdge):
         raise ConfigError(f"an input size of {size} pixels does not fit this config: {words}.")
-    return FixedInput(resize, pad_to, f"{words}; no random augmentation")
+    return FixedInput(resize, pad_to, f"{words}; no random augmentation", object_aware)
 
 
 def native_boxes(annotations: Sequence[dict[str, Any]]) -> np.ndarray:
@@ -218,21 +226,27 @@ def _transform(augmentation: T.Augmentation, size: tuple[int, int]) -> T.Transfo
 
 
 def _input_image(
-    record: dict[str, Any],
-    transform: T.Transform,
-    size: tuple[int, int],
-    centre_inside: bool = False,
+    record: dict[str, Any], transform: T.Transform, size: tuple[int, int], object_aware: bool
 ) -> InputImage:
     annotations = record["annotations"]
     boxes = native_boxes(annotations)
     if len(boxes):
-        boxes = transform.apply_box(boxes)
+        whole = np.array([_is_whole(a) for a in annotations]) & (not object_aware)
+        native, boxes = boxes, transform.apply_box(boxes)
+        if whole.any():
+            # Detectron2's transforms keep the type of the annotation.
+            boxes[whole] = transform.apply_box(native[whole].astype(np.int64))
     height, width = size
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    outside = ((centres < 0) | (centres >= [width, height])).any(axis=1) & centre_inside
+    outside = ((centres < 0) | (centres >= [width, height])).any(axis=1) & object_aware
     # As Detectron2's `transform_instance_annotations` and `filter_empty_instances`.
     boxes = np.minimum(boxes.clip(min=0), [width, height, width, height])
     crowd = np.array([bool(a.get("iscrowd", 0)) for a in annotations], dtype=bool)
     empty = ((boxes[:, 2:] - boxes[:, :2]) <= 1e-5).any(axis=1)
     kept = np.flatnonzero(~crowd & ~empty & ~outside)
     return InputImage((int(height), int(width)), boxes[kept], kept)
+
+
+def _is_whole(annotation: dict[str, Any]) -> bool:
+    box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
+    return np.asarray(box).dtype.kind in "iu"
