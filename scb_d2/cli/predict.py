@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config-file",
         required=True,
         metavar="FILE",
-        help="config of the model; config.yaml in the folder of a run",
+        help="YAML, such as config.yaml in the folder of a run, or LazyConfig .py",
     )
     parser.add_argument(
         "--weights",
@@ -57,10 +57,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; 1 if an image could not be used."""
     from detectron2.utils.logger import setup_logger
 
-    from ..engine.setup import find_config_file, load_config
-    from ..inference.categories import find_categories
+    from ..engine.setup import find_config_file
     from ..inference.images import find_images
-    from ..inference.predictor import Predictor
+    from ..inference.predictor import load_predictor
 
     setup_logger(name="scb_d2")
     if not 0 <= args.score_threshold <= 1:
@@ -68,22 +67,20 @@ def run(args: argparse.Namespace) -> int:
     if os.path.exists(args.output) and not os.path.isdir(args.output):
         raise ConfigError(f"--output {args.output} is a file; it must be a folder.")
     images = find_images(args.images)
-    cfg = load_config(args.config_file, args.opts)
     weights = args.weights or _weights_beside(find_config_file(args.config_file))
-    predictor = Predictor(cfg, weights)
-    categories = find_categories(cfg)
+    predictor = load_predictor(args.config_file, args.opts, weights)
 
     results, failed = [], 0
     names = _picture_names(images)
     for number, (path, name) in enumerate(zip(images, names, strict=True), start=1):
         picture = os.path.join(args.output, name)
         try:
-            found = _predict(predictor, path, args.score_threshold, categories, picture)
+            found = _predict(predictor, path, args.score_threshold, picture)
         except DataError as error:
             failed += 1
             print(f"[{number}/{len(images)}] {error}", file=sys.stderr, flush=True)
             continue
-        results += _coco_results(found, number, path, categories)
+        results += _coco_results(found, number, path, predictor.categories)
         print(f"[{number}/{len(images)}] {path}: {_count(found)}, drawn in {picture}", flush=True)
     if failed == len(images):
         raise DataError("no image could be used.")
@@ -98,7 +95,6 @@ def _predict(
     predictor: "Predictor",
     path: str,
     threshold: float,
-    categories: "Categories",
     picture_path: str,
 ) -> "Instances":
     """Detect on one image and write its picture."""
@@ -110,7 +106,7 @@ def _predict(
     image = read_image(path)
     found = predictor(image)
     found = found[found.scores >= threshold]
-    picture = draw_instances(image, found, categories.name)
+    picture = draw_instances(image, found, predictor.categories.name)
     os.makedirs(os.path.dirname(picture_path), exist_ok=True)
     Image.fromarray(picture).save(picture_path, quality=92)
     return found

@@ -1,8 +1,8 @@
-"""Names and ids of a model's classes, from the data sets of its config."""
+"""Names and ids of a model's classes, from its data sets."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..data.check_coco import read_coco_json
@@ -35,12 +35,12 @@ class Categories(NamedTuple):
         return {"category_id": category_id, "category_name": self.name(class_index)}
 
 
-def find_categories(cfg: CfgNode) -> Categories:
-    """Categories of the first of ``DATASETS.TEST`` and ``DATASETS.TRAIN`` that tells them.
+def find_categories(dataset_names: Iterable[str]) -> Categories:
+    """Categories of the first of these data sets that tells them.
 
     The data need not be on this machine; without it the classes stay nameless.
     """
-    for dataset in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
+    for dataset in dataset_names:
         if dataset not in DatasetCatalog:
             continue
         try:

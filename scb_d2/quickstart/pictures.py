@@ -43,7 +43,7 @@ def _write_grid(cfg: CfgNode, folder: Path, title: str) -> None:
     dataset = cfg.DATASETS.TEST[0]
     records = DatasetCatalog.get(dataset)[:_PICTURES]
     detections = _detections(folder / "inference" / "coco_instances_results.json", dataset)
-    categories = find_categories(cfg)
+    categories = find_categories([dataset])
     pictures, captions = [], []
     for record in records:
         image = read_image(record["file_name"])

@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.config import instantiate
+from detectron2.data import MetadataCatalog
 from PIL import Image
 
+from scb_d2.engine.lazy_config import load_lazy_config
 from scb_d2.engine.setup import load_config
 from scb_d2.modeling.build import build_model
 
@@ -154,7 +157,7 @@ def test_detectron2s_own_architectures_work(scb_d2, tmp_path: Path, zoo: str) ->
         "MODEL.FPN.OUT_CHANNELS", "16", "MODEL.RETINANET.NUM_CLASSES", "2",
         "MODEL.ROI_BOX_HEAD.FC_DIM", "16",
     ]  # fmt: skip
-    config = f"COCO-{'Detection'}/{zoo}"
+    config = f"COCO-Detection/{zoo}"
     cfg = load_config(config, opts)
     torch.save({"model": build_model(cfg).state_dict()}, tmp_path / "w.pth")
     done = scb_d2(
@@ -166,3 +169,36 @@ def test_detectron2s_own_architectures_work(scb_d2, tmp_path: Path, zoo: str) ->
     else:
         assert done.status == 0, done.err
         assert (tmp_path / "out" / "a.jpg").is_file()
+
+
+LAZY = """
+from detectron2.layers import ShapeSpec
+from detectron2.model_zoo import get_config
+
+cfg = get_config("COCO-Detection/retinanet_R_50_FPN_1x.py")
+model, optimizer, lr_multiplier = cfg.model, cfg.optimizer, cfg.lr_multiplier
+dataloader, train = cfg.dataloader, cfg.train
+model.head.conv_dims = [16]
+model.head.input_shape = [ShapeSpec(channels=16)] * 5
+model.backbone.out_channels = 16
+model.backbone.top_block.in_channels = 512
+model.backbone.bottom_up.stages.depth = 18
+del model.backbone.bottom_up.stages.stride_in_1x1
+dataloader.test.mapper.augmentations[0].short_edge_length = 64
+train.device = "cpu"
+"""
+
+
+def test_lazy_configs_work(scb_d2, tmp_path: Path) -> None:
+    (tmp_path / "lazy.py").write_text(LAZY)
+    model = instantiate(load_lazy_config(str(tmp_path / "lazy.py")).model)
+    torch.nn.init.constant_(model.head.cls_score.bias, 0.5)
+    torch.save({"model": model.state_dict()}, tmp_path / "w.pth")
+    done = scb_d2(
+        "predict", "--config-file", tmp_path / "lazy.py", "--weights", tmp_path / "w.pth",
+        save(tmp_path / "a.png"), "--output", tmp_path / "out",
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    results = read_results(tmp_path / "out")
+    names = MetadataCatalog.get("coco_2017_val").thing_classes
+    assert results and all(result["category_name"] in names for result in results)
