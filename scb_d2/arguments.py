@@ -19,7 +19,8 @@ def check_choice(value: object, allowed: Sequence[str], name: str) -> str:
 def check_names(names: object, allowed: Sequence[str], name: str) -> tuple[str, ...]:
     """Return one or more of the ``allowed`` strings, each once; a bare string is one of them."""
     given = (names,) if isinstance(names, str) else names
-    fits = isinstance(given, (tuple, list)) and given and all(x in allowed for x in given)
+    # LazyConfigs give lists of their own kind.
+    fits = isinstance(given, Sequence) and len(given) > 0 and all(x in allowed for x in given)
     if not fits or len(set(given)) < len(given):
         raise ConfigError(
             f"{name} must name one or more of {', '.join(allowed)}, each once; got {names!r}."
