@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-__all__ = ["Comparison", "compare_metric", "holm", "paired_t"]
+__all__ = ["MetricComparison", "compare_metric", "holm", "paired_t"]
 
 Array = NDArray[Any]
 
@@ -23,7 +23,7 @@ OPEN, ONE_SEED = "no difference shown", "cannot tell"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class MetricComparison:
     """One metric compared between two arms; differences are candidate minus baseline.
 
     Attributes:
@@ -56,7 +56,7 @@ class Comparison:
         """(k,) differences, by seed pair."""
         return np.subtract(self.candidate, self.baseline)
 
-    def judged(self, confidence: float, adjusted_p: float | None = None) -> Comparison:
+    def judged(self, confidence: float, adjusted_p: float | None = None) -> MetricComparison:
         """The same with the verdict.
 
         Args:
@@ -110,8 +110,8 @@ def compare_metric(
     candidate: Sequence[float],
     resampled: Array | None,
     confidence: float = 0.95,
-) -> Comparison:
-    """Both intervals of one metric, without verdict: see :meth:`Comparison.judged`.
+) -> MetricComparison:
+    """Both intervals of one metric, without verdict: see :meth:`MetricComparison.judged`.
 
     Args:
         baseline: k values, by seed pair.
@@ -134,7 +134,7 @@ def compare_metric(
             z = abs(differences.mean()) / error if error else np.inf
             p_value = max(p_value, float(2 * stats.norm.sf(z)))
     known = [interval for interval in (t_interval, bootstrap) if interval is not None]
-    return Comparison(
+    return MetricComparison(
         baseline=tuple(map(float, baseline)),
         candidate=tuple(map(float, candidate)),
         t_interval=t_interval,

@@ -116,7 +116,7 @@ def read_json(path: str | Path) -> Any:
 def load_ground_truth(source: str | Path | Mapping[str, Any], name: str = "") -> GroundTruth:
     """Objects from COCO annotations (a file or its content).
 
-    `difficult` (PASCAL VOC) is read where an annotation has it; `area` and `iscrowd` may lack.
+    `difficult` (PASCAL VOC) is read where an annotation has it; `area`, `iscrowd` are optional.
 
     Args:
         source: path of the file, or the dictionary it holds.

@@ -7,10 +7,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-__all__ = ["recall_figure", "recall_markdown", "recall_table"]
+from ..visualization.palette import SERIES
 
-# Okabe and Ito's palette, told apart with every kind of colour vision.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+__all__ = ["recall_figure", "recall_markdown", "recall_table"]
 
 
 def recall_table(result: dict[str, Any]) -> str:
@@ -81,7 +80,7 @@ def recall_figure(result: dict[str, Any], title: str) -> Figure:
     names = [name for name in objects if name != "all"]
     rows = [(f"score ≥ {row['threshold']:g}", row) for row in result["thresholds"]]
     rows += [(f"≤ {row['limit']:g}\nFP/image", row) for row in result["equal_false_positives"]]
-    figure = Figure(figsize=(max(7.0, 1.6 * len(rows)), 5.2), layout="constrained")
+    figure = Figure(figsize=(max(7.0, 0.52 * len(rows) * len(names)), 5.2), layout="constrained")
     axes = figure.add_subplot()
     width = 0.8 / len(names)
     for number, name in enumerate(names):
@@ -92,7 +91,7 @@ def recall_figure(result: dict[str, Any], title: str) -> Figure:
             places,
             values,
             width=width * 0.92,
-            color=_COLOURS[number % len(_COLOURS)],
+            color=SERIES[number % len(SERIES)],
             label=f"{name} ({rules['bins'][name]}; {objects[name]} objects)",
         )
         axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=1)
@@ -102,6 +101,6 @@ def recall_figure(result: dict[str, Any], title: str) -> Figure:
     axes.set_ylabel(f"recall (%), IoU ≥ {rules['iou']:g}")
     axes.set_xlabel("detections kept")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(f"{title}\nsize: {rules['size']}", fontsize=10)
+    axes.set_title(f"{title}\nsize rule {rules['size']}", fontsize=10)
     figure.legend(loc="outside lower center", ncols=min(len(names), 3), fontsize=8, frameon=False)
     return figure
