@@ -32,6 +32,7 @@ class SSDVGG(Backbone):
         dilated: bool = True,
         in_channels: int = 3,
         freeze_at: int = 0,
+        norm: str = "",
     ):
         """Build the backbone.
 
@@ -47,9 +48,10 @@ class SSDVGG(Backbone):
             dilated: see :class:`VGG16`.
             in_channels: channels of the image.
             freeze_at: number of blocks of VGG16 that are not trained.
+            norm: see :class:`VGG16`; extra layers get it too.
         """
         super().__init__()
-        self.vgg = VGG16(in_channels=in_channels, width=width, dilated=dilated)
+        self.vgg = VGG16(in_channels=in_channels, width=width, dilated=dilated, norm=norm)
         self.vgg.freeze(freeze_at)
         taps = ("conv4_3", "conv5_3", "fc7")
         self._out_feature_channels = {name: self.vgg.channels[name] for name in taps}
@@ -59,8 +61,10 @@ class SSDVGG(Backbone):
         channels, total_stride = self.vgg.channels["fc7"], self.vgg.strides["fc7"]
         for number, (middle, out, kernel, stride, padding) in enumerate(extra_layers, start=6):
             middle, out = scaled_channels(middle, width), scaled_channels(out, width)
-            self.extras[f"conv{number}_1"] = conv_relu(channels, middle, 1, padding=0)
-            self.extras[f"conv{number}_2"] = conv_relu(middle, out, kernel, stride, padding)
+            self.extras[f"conv{number}_1"] = conv_relu(channels, middle, 1, padding=0, norm=norm)
+            self.extras[f"conv{number}_2"] = conv_relu(
+                middle, out, kernel, stride, padding, norm=norm
+            )
             channels, total_stride = out, total_stride * stride
             self._out_feature_channels[f"conv{number}_2"] = channels
             self._out_feature_strides[f"conv{number}_2"] = total_stride
@@ -112,4 +116,5 @@ def build_ssd_vgg_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SSDVGG:
         width=ssd.VGG_WIDTH,
         in_channels=input_shape.channels,
         freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+        norm=ssd.VGG_NORM,
     )

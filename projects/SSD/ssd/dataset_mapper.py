@@ -28,8 +28,6 @@ class SSDDatasetMapper(DatasetMapper):
 
     # Read by the match report, which repeats this mapper's work without images.
     object_aware = True
-
-    object_aware = True
     """For the match report: augmentations see the boxes, and the rule of the centre applies."""
 
     @classmethod

@@ -1,7 +1,7 @@
 """Layers of the SSD family."""
 
 import torch
-from detectron2.layers import Conv2d
+from detectron2.layers import Conv2d, get_norm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,8 +36,9 @@ def conv_relu(
     stride: int = 1,
     padding: int = 1,
     dilation: int = 1,
+    norm: str = "",
 ) -> Conv2d:
-    """A convolution with bias and ReLU, Xavier initialised as in SSD."""
+    """A convolution and ReLU, Xavier initialised as in SSD; ``norm`` is in the bias's place."""
     conv = Conv2d(
         in_channels,
         out_channels,
@@ -45,8 +46,11 @@ def conv_relu(
         stride=stride,
         padding=padding,
         dilation=dilation,
+        bias=not norm,
+        norm=get_norm(norm, out_channels),
         activation=F.relu,
     )
     nn.init.xavier_uniform_(conv.weight)
-    nn.init.zeros_(conv.bias)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
     return conv

@@ -22,7 +22,9 @@ class VGG16(nn.Module):
     Layers are attributes with Caffe's names; every one is a convolution followed by ReLU.
     """
 
-    def __init__(self, *, in_channels: int = 3, width: float = 1.0, dilated: bool = True):
+    def __init__(
+        self, *, in_channels: int = 3, width: float = 1.0, dilated: bool = True, norm: str = ""
+    ):
         """Build the layers.
 
         Args:
@@ -30,6 +32,7 @@ class VGG16(nn.Module):
             width: factor on all numbers of channels; below 1 for toys.
             dilated: True (SSD, FSSD): pool5 keeps the resolution and fc6 has dilation 6. False
                 (RefineDet): pool5 halves it and fc6 has dilation 3.
+            norm: normalisation after each convolution, for training from scratch; VGG16 has none.
         """
         super().__init__()
         self.dilated = dilated
@@ -37,7 +40,7 @@ class VGG16(nn.Module):
         for block, (channels, num_convs) in enumerate(_BLOCKS, start=1):
             for index in range(1, num_convs + 1):
                 out_channels = scaled_channels(channels, width)
-                conv = conv_relu(in_channels, out_channels)
+                conv = conv_relu(in_channels, out_channels, norm=norm)
                 # Thirteen Xavier layers would hardly let anything through; only toys start here.
                 nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
                 self._add(f"conv{block}_{index}", conv)
@@ -47,7 +50,7 @@ class VGG16(nn.Module):
         self._add(
             "fc6", conv_relu(in_channels, fc_channels, 3, padding=dilation, dilation=dilation)
         )
-        self._add("fc7", conv_relu(fc_channels, fc_channels, 1, padding=0))
+        self._add("fc7", conv_relu(fc_channels, fc_channels, 1, padding=0, norm=norm))
 
     def _add(self, name: str, layer: nn.Conv2d) -> None:
         self.add_module(name, layer)
