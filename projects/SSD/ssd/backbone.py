@@ -48,7 +48,7 @@ class SSDVGG(Backbone):
             dilated: see :class:`VGG16`.
             in_channels: channels of the image.
             freeze_at: number of blocks of VGG16 that are not trained.
-            norm: see :class:`VGG16`; extra layers get it too.
+            norm: see :class:`VGG16`; the small maps of the extra layers are not normalised.
         """
         super().__init__()
         self.vgg = VGG16(in_channels=in_channels, width=width, dilated=dilated, norm=norm)
@@ -61,10 +61,8 @@ class SSDVGG(Backbone):
         channels, total_stride = self.vgg.channels["fc7"], self.vgg.strides["fc7"]
         for number, (middle, out, kernel, stride, padding) in enumerate(extra_layers, start=6):
             middle, out = scaled_channels(middle, width), scaled_channels(out, width)
-            self.extras[f"conv{number}_1"] = conv_relu(channels, middle, 1, padding=0, norm=norm)
-            self.extras[f"conv{number}_2"] = conv_relu(
-                middle, out, kernel, stride, padding, norm=norm
-            )
+            self.extras[f"conv{number}_1"] = conv_relu(channels, middle, 1, padding=0)
+            self.extras[f"conv{number}_2"] = conv_relu(middle, out, kernel, stride, padding)
             channels, total_stride = out, total_stride * stride
             self._out_feature_channels[f"conv{number}_2"] = channels
             self._out_feature_strides[f"conv{number}_2"] = total_stride

@@ -32,8 +32,8 @@ def add_ssd_config(cfg: CfgNode) -> None:
     node.L2_NORM_SCALE = 20.0
     # Factor on all numbers of channels of the backbone; below 1 for toys.
     node.VGG_WIDTH = 1.0
-    # Normalisation after each convolution of the backbone, "BN" or "GN" for example, for training
-    # from scratch; SSD has none.
+    # Normalisation after each convolution of VGG16, "BN" or "LN" for example, for training from
+    # scratch; SSD has none.
     node.VGG_NORM = ""
 
     # Per level: sides of the squares in pixels (MAX_SIZES may be empty), width / height of the
