@@ -130,7 +130,9 @@ def install_packages(env: Environment, own: bool, state: dict) -> None:
     failure = "pip could not install the packages; its own message stands above"
     env.pip("install", "--quiet", *pins, "setuptools<81", failure=failure)
     if empty:
-        say("installing PyTorch and the other packages (up to 5.5 GB on Linux, a minute or more)")
+        say(
+            "installing PyTorch and the other packages (on Linux a download of 3 GB, 6 GB on disk: a minute or more)"
+        )
     else:
         say(f"adding what is missing or changed in {env.path}")
     quiet = [] if empty else ["--quiet"]
