@@ -73,11 +73,11 @@ def synthetic_results(data: dict[str, Any], detections: int, seed: int = 0) -> l
     return results
 
 
-def time_of(function: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds that a call takes, and its value."""
-    start = time.perf_counter()
+def time_of(function: Callable[[], Any]) -> tuple[dict[str, float], Any]:
+    """Seconds on the clock and of the processor that a call takes, and its value."""
+    wall, cpu = time.perf_counter(), time.process_time()
     value = function()
-    return time.perf_counter() - start, value
+    return {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}, value
 
 
 def main() -> None:
@@ -111,20 +111,24 @@ def main() -> None:
     for _ in range(args.rounds):
         ours, table = time_of(lambda: evaluate_recall(truth, detections))
         theirs, evaluation = time_of(pycocotools)
-        rounds.append({"ours_s": ours, "pycocotools_s": theirs, "ratio": ours / theirs})
-    with redirect_stdout(io.StringIO()):
-        evaluation.summarize()
+        ratios = {
+            f"{kind}_ratio": ours[f"{kind}_s"] / theirs[f"{kind}_s"] for kind in ("wall", "cpu")
+        }
+        rounds.append({"ours": ours, "pycocotools": theirs, **ratios})
     report = {
         "machine": f"{platform.processor() or platform.machine()}, numpy {np.__version__}",
         "images": args.images,
         "objects": len(truth),
         "detections": len(detections),
         "rounds": rounds,
-        "largest_ratio": max(row["ratio"] for row in rounds),
         "allowed_ratio": 0.5,
-        "AP": table["metrics"]["AP"],
-        "AP_pycocotools": 100 * evaluation.stats[0],
     }
+    if rounds:
+        with redirect_stdout(io.StringIO()):
+            evaluation.summarize()
+        report["largest_ratio"] = max(row["wall_ratio"] for row in rounds)
+        report["AP"] = table["metrics"]["AP"]
+        report["AP_pycocotools"] = 100 * evaluation.stats[0]
     if args.resamples:
         settings = RecallSettings(fp_per_image=(1.0,))
         other = load_detections(synthetic_results(data, args.detections, seed=1), truth)
@@ -135,8 +139,8 @@ def main() -> None:
         report["bootstrap"] = {
             "resamples": args.resamples,
             "seed_pairs": 1,
-            "seconds": seconds,
-            "allowed_seconds": 600,
+            **seconds,
+            "allowed_s": 600,
         }
     text = json.dumps(report, indent=2)
     print(text)

@@ -116,7 +116,7 @@ def pair_metrics(
         context = [point.precision for point in at_score]
         context += [_fp_per_image(point, curve) for point in at_score]
         values.append(
-            np.concatenate([_average_precision(run.precision, image_weights), *recall, context])
+            np.concatenate([[*run.precision.ap_metrics(image_weights).values()], *recall, context])
         )
     return values[0], values[1]
 
@@ -155,8 +155,3 @@ def bootstrap_differences(
 
 def _fp_per_image(point: RecallPoint, curve: RecallCurve) -> float:
     return point.false_positives / max(curve.num_images, 1)
-
-
-def _average_precision(table: PrecisionTable, image_weights: Array) -> list[float]:
-    values = table.metrics(image_weights)
-    return [value for name, value in values.items() if name.startswith("AP")]

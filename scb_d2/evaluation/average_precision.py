@@ -4,8 +4,8 @@ The numbers are those of `COCOeval.evaluate()` and `accumulate()` (101 recall po
 0.95, 100 detections per image and class). An image of weight w counts as w copies of it: weights of
 1 are the point value, multinomial weights a bootstrap resample.
 
-Naming convention: A area ranges, T IoU thresholds, K classes, C candidates (detections that overlap
-an object), S true positives over all A and T.
+Naming convention: A area ranges, T IoU thresholds, K classes, S true positives over all A and T;
+candidates are the detections that overlap an object.
 """
 
 from __future__ import annotations
@@ -43,15 +43,14 @@ class PrecisionTable:
         shape: A, T, K.
         num_images: N.
         object_image, object_class: of the objects that count in a range; the class is a * K + k.
-        candidate_image: (C,) image of every candidate.
-        counted: (A * T, C) bool, candidates that are not ignored.
+        shown_image: images of the candidates that are not ignored, by range, IoU, class and score.
         rest_image: images of the other detections that count, all false positives, by range.
         tp_image, tp_rank: (S,) image of every true positive, by range, IoU, class and score, and
             its place among the detections of its image and class.
         tp_segment: (S,) its range, IoU and class as one number.
         tp_first: (S,) the first true positive of its segment.
-        tp_shown, tp_shown_start: (S, ) how many entries of `counted`, read row by row, lie up to
-            it, and before its class.
+        tp_shown, tp_shown_start: (S,) how many entries of `shown_image` lie up to it, and before
+            its class.
         tp_rest, tp_rest_start: (S,) the same for `rest_image`.
     """
 
@@ -60,8 +59,7 @@ class PrecisionTable:
     num_images: int
     object_image: Array
     object_class: Array
-    candidate_image: Array
-    counted: Array
+    shown_image: Array
     rest_image: Array
     tp_image: Array
     tp_rank: Array
@@ -128,6 +126,7 @@ class PrecisionTable:
         segment = row * shape[2] + tp_class
         class_start = np.searchsorted(category[columns], np.arange(shape[2]))
 
+        shown_before = np.concatenate([[0], np.cumsum(counted)])
         rest = ~candidate & in_range
         rest_before = np.concatenate([[0], np.cumsum(rest)])
         rest_row = area * len(category)
@@ -138,15 +137,14 @@ class PrecisionTable:
             num_images=ground_truth.num_images,
             object_image=ground_truth.image[object_index],
             object_class=object_area * shape[2] + ground_truth.category[object_index],
-            candidate_image=image[columns],
-            counted=counted.reshape(shape[0] * shape[1], len(columns)),
+            shown_image=np.broadcast_to(image[columns], counted.shape)[counted],
             rest_image=np.broadcast_to(image, rest.shape)[rest],
             tp_image=image[columns][tp],
             tp_rank=pairs.rank[place][columns][tp],
             tp_segment=segment,
             tp_first=np.searchsorted(segment, segment),
-            tp_shown=row * len(columns) + tp + 1,
-            tp_shown_start=row * len(columns) + class_start[tp_class],
+            tp_shown=shown_before[row * len(columns) + tp + 1],
+            tp_shown_start=shown_before[row * len(columns) + class_start[tp_class]],
             tp_rest=rest_before[rest_row + columns[tp]],
             tp_rest_start=rest_before[rest_row + np.searchsorted(category, tp_class)],
         )
@@ -160,20 +158,25 @@ class PrecisionTable:
         Args:
             image_weights: (N,) non-negative integers; 1 for all by default.
         """
+        out = self.ap_metrics(image_weights)
+        present = self._objects(self._weights(image_weights)) > 0
+        for limit in _MAX_DETECTIONS:
+            recall = self.recall(limit, image_weights)
+            out[f"AR{limit}"] = _mean(recall[0][:, present[0]])
+        for area, suffix in enumerate(size_suffixes(self.bin_names), start=1):
+            out[f"AR{suffix}"] = _mean(recall[area][:, present[area]])
+        return out
+
+    def ap_metrics(self, image_weights: Array | None = None) -> dict[str, float]:
+        """Those of :meth:`metrics` that are AP."""
         precision, present = self.average_precision(image_weights)
-        sizes = size_suffixes(self.bin_names)
         out = {
             "AP": _mean(precision[0][:, present[0]]),
             "AP50": _mean(precision[0, 0, present[0]]),
             "AP75": _mean(precision[0, 5, present[0]]),
         }
-        for area, suffix in enumerate(sizes, start=1):
+        for area, suffix in enumerate(size_suffixes(self.bin_names), start=1):
             out[f"AP{suffix}"] = _mean(precision[area][:, present[area]])
-        for limit in _MAX_DETECTIONS:
-            recall = self.recall(limit, image_weights)
-            out[f"AR{limit}"] = _mean(recall[0][:, present[0]])
-        for area, suffix in enumerate(sizes, start=1):
-            out[f"AR{suffix}"] = _mean(recall[area][:, present[area]])
         return out
 
     def average_precision(self, image_weights: Array | None = None) -> tuple[Array, Array]:
@@ -190,9 +193,7 @@ class PrecisionTable:
         objects = self._objects(weight)
 
         # Detections that count, from the start of the class to each true positive.
-        shown = _sum_between(
-            self.counted * weight[self.candidate_image], self.tp_shown_start, self.tp_shown
-        )
+        shown = _sum_between(weight[self.shown_image], self.tp_shown_start, self.tp_shown)
         shown += _sum_between(weight[self.rest_image], self.tp_rest_start, self.tp_rest)
         place = np.arange(len(self.tp_image))
         right = _sum_between(weight[self.tp_image], self.tp_first, place + 1)
@@ -238,9 +239,9 @@ def size_suffixes(bin_names: Sequence[str]) -> list[str]:
 
 
 def _sum_between(values: Array, start: Array, end: Array) -> Array:
-    """Sums of `values`, read row by row, from `start` to before `end`."""
-    total = np.zeros(values.size + 1, dtype=np.int64)
-    np.cumsum(values.ravel(), out=total[1:])
+    """Sums of `values` from `start` to before `end`."""
+    total = np.zeros(len(values) + 1, dtype=np.int64)
+    np.cumsum(values, out=total[1:])
     return total[end] - total[start]
 
 
