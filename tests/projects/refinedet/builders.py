@@ -17,11 +17,13 @@ CONFIGS = Path(__file__).resolve().parents[3] / "projects" / "RefineDet" / "conf
 
 BOTH_STAGES = ("MODEL.SCB.ENABLED", True, "MODEL.SCB.STAGES", ("first", "second"))
 
+AT_160 = ("MODEL.SSD.IMAGE_SIZE", 160, "MODEL.SSD.MIN_SIZES", (16, 32, 64))
+
 MAP_SIZES = (20, 10, 5)
-"""Sides of the toy's maps."""
+"""Sides of the toy's maps at 160 px."""
 
 NUM_ANCHORS = 3 * (20 * 20 + 10 * 10 + 5 * 5)
-"""R of the toy."""
+"""R of the toy at 160 px."""
 
 
 def refinedet_config(name: str, *opts: Any) -> CfgNode:
@@ -32,7 +34,7 @@ def refinedet_config(name: str, *opts: Any) -> CfgNode:
 def toy_refinedet(*opts: Any) -> RefineDet:
     """RefineDet of 160 px and 4 classes; the same weights at each call."""
     torch.manual_seed(0)
-    return build_model(refinedet_config("refinedet_toy.yaml", *opts))
+    return build_model(refinedet_config("refinedet_toy.yaml", *AT_160, *opts))
 
 
 def objects(boxes: Any, classes: Any = None, size: int = 160) -> Instances:

@@ -85,7 +85,8 @@ def test_parameter_counts(config: str, num_outputs: int, total: int) -> None:
 
 
 def test_vgg_is_not_dilated_and_norms_start_at_10_and_8() -> None:
-    backbone = toy_refinedet().backbone
+    cfg = refinedet_config("refinedet320_voc.yaml", "MODEL.SSD.VGG_WIDTH", 0.02)
+    backbone = build_model(cfg).backbone
     assert not backbone.vgg.dilated
     assert backbone.vgg.fc6.dilation == backbone.vgg.fc6.padding == (3, 3)
     assert (backbone.norms["conv4_3"].weight == 10).all()
@@ -94,7 +95,7 @@ def test_vgg_is_not_dilated_and_norms_start_at_10_and_8() -> None:
 
 def test_normalised_maps_feed_both_stages() -> None:
     """The head sees what the backbone returns, so ARM and transfer share the L2 norms."""
-    model = toy_refinedet().eval()
+    model = toy_refinedet("MODEL.REFINEDET.L2_NORM_SCALES", (10.0, 8.0)).eval()
     features = model.backbone(torch.randn(1, 3, 160, 160))
     features = [features[x] for x in model.head_in_features]
     assert features[0].norm(dim=1).max().item() == pytest.approx(10, rel=1e-4)
