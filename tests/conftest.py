@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.utils.logger import setup_logger
+from detectron2.utils.logger import _LOG_COUNTER, setup_logger
 from hypothesis import settings
 
 REPO_ROOT = Path(__file__).resolve().parents[1]
@@ -81,3 +81,4 @@ def _loggers_restored() -> Iterator[None]:
             handler.close()
         log.handlers, log.level, log.propagate = handlers, level, propagate
     setup_logger.cache_clear()
+    _LOG_COUNTER.clear()  # what is logged once is logged once for each test

@@ -1,9 +1,17 @@
 import pytest
+from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
+from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY
 
-from scb_d2 import ConfigError, build_model
+from scb_d2 import (
+    ConfigError,
+    ScaleBalancedRPN,
+    ScaleBalancedStandardROIHeads,
+    build_model,
+)
 from scb_d2.modeling import scale_balanced_config
 
 from .detectors import retinanet_config
+from .rcnn import CASCADE, KINDS, STANDARD, rcnn_config
 
 
 def test_unsupported_architecture():
@@ -40,3 +48,72 @@ def test_frozen_config_builds():
     cfg.freeze()
     build_model(cfg)
     assert cfg.MODEL.META_ARCHITECTURE == "RetinaNet"
+
+
+def names_of(cfg):
+    model = cfg.MODEL
+    return model.META_ARCHITECTURE, model.PROPOSAL_GENERATOR.NAME, model.ROI_HEADS.NAME
+
+
+@pytest.mark.parametrize("architecture", ["GeneralizedRCNN", "PanopticFPN", "ProposalNetwork"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_chosen_stages_are_swapped(architecture, kind):
+    cfg = rcnn_config(kind, "MODEL.META_ARCHITECTURE", architecture)
+    first = names_of(scale_balanced_config(cfg))
+    assert first == (architecture, "ScaleBalancedRPN", kind)
+    cfg.MODEL.SCB.STAGES = ("first", "second")
+    heads = kind if architecture == "ProposalNetwork" else f"ScaleBalanced{kind}"
+    assert names_of(scale_balanced_config(cfg)) == (architecture, "ScaleBalancedRPN", heads)
+    assert names_of(cfg) == (architecture, "RPN", kind)
+
+
+def test_second_stage_alone():
+    cfg = rcnn_config(CASCADE, "MODEL.SCB.STAGES", ("second",))
+    expected = ("GeneralizedRCNN", "RPN", "ScaleBalancedCascadeROIHeads")
+    assert names_of(scale_balanced_config(cfg)) == expected
+    cfg.MODEL.META_ARCHITECTURE = "ProposalNetwork"
+    with pytest.raises(ConfigError, match=r"'ProposalNetwork'.* only has first"):
+        build_model(cfg)
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (
+            ["MODEL.PROPOSAL_GENERATOR.NAME", "RRPN", "MODEL.ROI_HEADS.NAME", "RROIHeads"],
+            "does not support .*'RRPN' with MODEL.ROI_HEADS.NAME 'RROIHeads'; it supports .*RPN",
+        ),
+        (["MODEL.PROPOSAL_GENERATOR.NAME", "PrecomputedProposals"], "only has second"),
+        (["MODEL.META_ARCHITECTURE", "FCOS"], "does not support .*'FCOS'; it supports .*RetinaNet"),
+    ],
+)
+def test_unsupported_rcnn(opts, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        build_model(rcnn_config(STANDARD, *opts))
+    assert "\n" not in str(error.value)
+
+
+def test_a_users_own_class_declares_its_stages():
+    @ROI_HEADS_REGISTRY.register()
+    class MyOwnROIHeads(ScaleBalancedStandardROIHeads):
+        pass
+
+    @META_ARCH_REGISTRY.register()
+    class MyOwnRCNN(GeneralizedRCNN):
+        pass
+
+    opts = ["MODEL.META_ARCHITECTURE", "MyOwnRCNN", "MODEL.SCB.STAGES", ("first", "second")]
+    try:
+        model = build_model(rcnn_config("MyOwnROIHeads", *opts))
+    finally:
+        ROI_HEADS_REGISTRY._obj_map.pop("MyOwnROIHeads")
+        META_ARCH_REGISTRY._obj_map.pop("MyOwnRCNN")
+    assert type(model) is MyOwnRCNN and type(model.roi_heads) is MyOwnROIHeads
+    assert type(model.proposal_generator) is ScaleBalancedRPN
+    assert model.roi_heads.object_weight is not None
+
+
+def test_our_class_by_name_without_the_loss_is_stock():
+    cfg = rcnn_config("ScaleBalancedCascadeROIHeads", enabled=False)
+    cfg.MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG = True
+    assert build_model(cfg).roi_heads.object_weight is None
