@@ -130,9 +130,7 @@ def install_packages(env: Environment, own: bool, state: dict) -> None:
     failure = "pip could not install the packages; its own message stands above"
     env.pip("install", "--quiet", *pins, "setuptools<81", failure=failure)
     if empty:
-        say(
-            "installing PyTorch and the other packages (on Linux a download of 3 GB, 6 GB on disk: a minute or more)"
-        )
+        say("installing PyTorch and the other packages (3 GB to download, a minute or more)")
     else:
         say(f"adding what is missing or changed in {env.path}")
     quiet = [] if empty else ["--quiet"]
