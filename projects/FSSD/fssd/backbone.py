@@ -21,6 +21,7 @@ class FSSDVGG(SSDVGG):
     Attributes:
         fusion: the :class:`FeatureFusion`.
         pyramid: the layers "p0", "p1", ..., each a convolution with ReLU on the one before.
+        fused_stride: of the map that they start from, pixels.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class FSSDVGG(SSDVGG):
         self.pyramid = nn.ModuleDict()
         self._pyramid_shapes: dict[str, ShapeSpec] = {}
         in_channels, total_stride = self.fusion.out_channels, sources[fused_features[0]].stride
+        self.fused_stride = total_stride
         for level, (channels, kernel, stride, padding) in enumerate(pyramid_layers):
             channels, total_stride = scaled_channels(channels, width), total_stride * stride
             self.pyramid[f"p{level}"] = conv_relu(
@@ -94,7 +96,8 @@ def build_fssd_vgg_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FSSDVGG:
     conv4_3 has no L2 norm here; the fused map is normalised instead.
 
     Raises:
-        ConfigError: if ``MODEL.SSD.IN_FEATURES`` are not the maps of the pyramid.
+        ConfigError: if ``MODEL.SSD.IN_FEATURES`` are not maps of the pyramid, or the image is too
+            small for its layers.
     """
     ssd, fssd = cfg.MODEL.SSD, cfg.MODEL.FSSD
     names = [f"p{level}" for level in range(len(fssd.PYRAMID_LAYERS))]
@@ -103,7 +106,7 @@ def build_fssd_vgg_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FSSDVGG:
             f"MODEL.SSD.IN_FEATURES must name maps of FSSD's pyramid, {', '.join(names)}; got "
             f"{', '.join(ssd.IN_FEATURES)}."
         )
-    return FSSDVGG(
+    backbone = FSSDVGG(
         extra_layers=ssd.EXTRA_LAYERS,
         fused_features=fssd.FUSED_FEATURES,
         pyramid_layers=fssd.PYRAMID_LAYERS,
@@ -115,3 +118,18 @@ def build_fssd_vgg_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FSSDVGG:
         in_channels=input_shape.channels,
         freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
     )
+    _check_image_size(cfg, backbone)
+    return backbone
+
+
+def _check_image_size(cfg: CfgNode, backbone: FSSDVGG) -> None:
+    """Refuse an image of which the pyramid would leave nothing."""
+    image_size = cfg.MODEL.SSD.IMAGE_SIZE
+    size = -(-image_size // backbone.fused_stride)
+    for level, (_, kernel, stride, padding) in enumerate(cfg.MODEL.FSSD.PYRAMID_LAYERS):
+        if size + 2 * padding < kernel:
+            raise ConfigError(
+                f"MODEL.SSD.IMAGE_SIZE {image_size} is too small for MODEL.FSSD.PYRAMID_LAYERS: "
+                f"p{level} has kernel {kernel}, but the map before it {size} x {size} pixels."
+            )
+        size = (size + 2 * padding - kernel) // stride + 1
