@@ -41,24 +41,26 @@ from .weights import check_fit, convert_weights
 __all__ = ["SSD", "build_ssd_matcher"]
 
 
-def build_ssd_matcher() -> ScaleBalancedMatcher:
+def build_ssd_matcher(matching: str = "auto") -> ScaleBalancedMatcher:
     """The matcher of the SSD family: IoU >= 0.5, and one best anchor for each object.
 
     ``"reassign"`` whether or not the loss is balanced: it is the rule of the paper's code.
+
+    Args:
+        matching: how matches are found, see :class:`scb_d2.ScaleBalancedMatcher`.
     """
     return ScaleBalancedMatcher(
-        [0.5], [0, 1], allow_low_quality_matches=True, low_quality="reassign"
+        [0.5], [0, 1], allow_low_quality_matches=True, low_quality="reassign", matching=matching
     )
 
 
 def _note_fixed_matching(cfg: CfgNode) -> None:
     """Say once that MODEL.SCB.LOW_QUALITY is not a choice here."""
-    rule = cfg.MODEL.SCB.LOW_QUALITY
-    if is_weighted(cfg, "first") and rule != "reassign":
+    if is_weighted(cfg, "first") and cfg.MODEL.SCB.LOW_QUALITY != "reassign":
         log_first_n(
             logging.WARNING,
-            f"MODEL.SCB.LOW_QUALITY {rule!r} has no effect: the SSD family always matches by "
-            "'reassign'.",
+            f"MODEL.SCB.LOW_QUALITY {cfg.MODEL.SCB.LOW_QUALITY!r} has no effect: the SSD family "
+            "always matches by 'reassign'.",
             n=1,
             key="message",
             name=__name__,
@@ -164,7 +166,9 @@ class SSD(DenseDetector):
             "head_in_features": ssd.IN_FEATURES,
             "anchor_generator": build_anchor_generator(cfg, feature_shapes),
             "box2box_transform": Box2BoxTransform(weights=ssd.BBOX_REG_WEIGHTS),
-            "anchor_matcher": build_ssd_matcher(),
+            "anchor_matcher": build_ssd_matcher(
+                cfg.MODEL.SCB.MATCHING if is_weighted(cfg, "first") else "auto"
+            ),
             "num_classes": ssd.NUM_CLASSES,
             "image_size": ssd.IMAGE_SIZE,
             "neg_pos_ratio": ssd.NEG_POS_RATIO,

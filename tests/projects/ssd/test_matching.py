@@ -21,12 +21,13 @@ def _anchors(config: str) -> Boxes:
     return Boxes.cat(generator(features))
 
 
+@pytest.mark.parametrize("matching", ["table", "blocks"])
 @pytest.mark.parametrize("config", EXPECTED)
-def test_matches_and_weights_of_the_fixture(config: str) -> None:
+def test_matches_and_weights_of_the_fixture(config: str, matching: str) -> None:
     counts, expected_weights = EXPECTED[config]
     gt = objects(GT_BOXES, [0, 1, 2, 3], size=300)
     labels, matched = match_objects(
-        _anchors(config), gt, build_ssd_matcher(), 20, ScaleBalancedWeight()
+        _anchors(config), gt, build_ssd_matcher(matching), 20, ScaleBalancedWeight()
     )
     assert matched.match_counts.tolist() == counts
     assert [(labels == c).sum().item() for c in range(4)] == counts

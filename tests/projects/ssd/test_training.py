@@ -60,3 +60,47 @@ def test_match_report(augment: list[str], tmp_path: Path) -> None:
     argv = ["matches", "--config-file", str(CONFIGS / "ssd_toy_scb.yaml"), *augment]
     assert scb_d2([*argv, "--output", str(tmp_path / "report"), *TINY]) == 0
     assert any((tmp_path / "report").iterdir())
+
+
+@pytest.mark.slow
+def test_overfits_real_images(shared_data: Path, tmp_path: Path) -> None:
+    """Three photographs of COCO at 160 px, an eighth of the width, 150 iterations."""
+    coco = shared_data / "tiny_coco" / "coco"
+    source = json.loads((coco / "annotations" / "instances_train2017.json").read_text())
+    by_image: dict[int, list[dict]] = {}
+    for annotation in source["annotations"]:
+        by_image.setdefault(annotation["image_id"], []).append(annotation)
+    few = [
+        image
+        for image in source["images"]
+        if 1 <= len(by_image.get(image["id"], [])) <= 4
+        and not any(x["iscrowd"] for x in by_image[image["id"]])
+    ][:3]
+    annotations = [x for image in few for x in by_image[image["id"]]]
+    classes = {x["category_id"] for x in annotations}
+    categories = [x for x in source["categories"] if x["id"] in classes]
+    dataset = {"info": {}, "images": few, "annotations": annotations, "categories": categories}
+    (tmp_path / "few.json").write_text(json.dumps(dataset))
+    entry = {
+        "NAME": "few",
+        "FORMAT": "coco",
+        "JSON": str(tmp_path / "few.json"),
+        "IMAGES": str(coco / "train2017"),
+    }
+    opts = [
+        "MODEL.DEVICE", "cpu",
+        "MODEL.SSD.NUM_CLASSES", str(len(categories)),
+        "DATASETS.REGISTER", str([entry]),
+        "DATASETS.TRAIN", "('few',)",
+        "DATASETS.TEST", "('few',)",
+        "DATALOADER.NUM_WORKERS", "0",
+        "INPUT.SSD_AUGMENTATIONS", "()",
+        "INPUT.RANDOM_FLIP", "none",
+        "SOLVER.IMS_PER_BATCH", "3",
+        "SOLVER.WARMUP_ITERS", "20",
+        "SOLVER.MAX_ITER", "150",
+        "OUTPUT_DIR", str(tmp_path / "run"),
+    ]  # fmt: skip
+    assert train_net(["--config-file", str(CONFIGS / "ssd_toy_scb.yaml"), *opts]) == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["few"]["bbox"]["AP50"] > 90
