@@ -170,3 +170,18 @@ def test_the_configs_asked_for_are_there() -> None:
 def test_values_that_cannot_work_are_refused(opts, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         toy_refinedet(*opts)
+
+
+def test_vgg16_weights_of_caffe_are_taken() -> None:
+    """The flat file of the reduced VGG16 fits, although fc6 has another dilation than in SSD."""
+    model = build_model(refinedet_config("refinedet320_voc.yaml", "MODEL.SSD.VGG_WIDTH", 0.02))
+    indices = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28, 31, 33)
+    flat = {}
+    layers = dict(model.backbone.vgg.named_children())
+    for index, layer in zip(indices, layers.values(), strict=True):
+        flat[f"{index}.weight"] = torch.randn_like(layer.weight)
+        flat[f"{index}.bias"] = torch.randn_like(layer.bias)
+    expected = flat["31.weight"].clone(), flat["28.bias"].clone()
+    model.load_state_dict(flat, strict=False)
+    assert torch.equal(layers["fc6"].weight, expected[0])
+    assert torch.equal(layers["conv5_3"].bias, expected[1])
