@@ -5,7 +5,7 @@ import logging
 import torch
 from detectron2.modeling.matcher import Matcher
 from detectron2.utils import comm
-from detectron2.utils.events import get_event_storage
+from detectron2.utils.events import get_event_storage, has_event_storage
 from detectron2.utils.logger import log_first_n
 from torch import Tensor
 
@@ -39,7 +39,7 @@ class MatchStatistics:
 
     def due(self) -> bool:
         """Whether to log now: on rank 0 at a run's first and last iteration and every period."""
-        if not comm.is_main_process():
+        if not comm.is_main_process() or not has_event_storage():
             return False
         storage = get_event_storage()
         now = storage.iter

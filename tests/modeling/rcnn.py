@@ -3,7 +3,6 @@
 from detectron2.config import get_cfg
 from detectron2.layers import ShapeSpec
 from detectron2.structures import Boxes
-from detectron2.utils.events import EventStorage
 
 from scb_d2 import add_scb_config
 
@@ -69,6 +68,5 @@ def feature_shapes(channels=16):
 def sample_anchors(rpn, features, targets):
     """Anchors of an image, and per image labels and matched objects."""
     anchors = rpn.anchor_generator([features[f] for f in rpn.in_features])
-    with EventStorage():
-        labels, matched = rpn.label_and_sample_anchors(anchors, targets)
+    labels, matched = rpn.label_and_sample_anchors(anchors, targets)
     return Boxes.cat(anchors), labels, matched
