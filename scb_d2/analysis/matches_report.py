@@ -160,7 +160,7 @@ def make_report(
         about=about,
         tally=tally,
         shares=shares,
-        verdict=give_verdict(shares, form, reached),
+        verdict=give_verdict(shares, form, reached, tally.threshold, _low_quality(geometry)),
         suggestions=suggestions,
         covered_by_suggestions=covered_share(
             tally.uncovered_sample, geometry, suggestions, tally.threshold

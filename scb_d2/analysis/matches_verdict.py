@@ -27,8 +27,8 @@ RULE = (
     "reversed (small objects match more); else none. Reference: SSD300 on VOC, where the paper "
     f"gains 1.0 AP and most on small objects, has a ratio of {REFERENCE_RATIO:g}; {_CLEAR:g} is "
     "more than half of that on a logarithmic scale, on which the weight works. Below "
-    f"{_LEAST_REACHING:.0%} best possible recall (SSD300 on VOC: {REFERENCE_REACHING:.1%}) anchors "
-    "are the first thing to mend."
+    f"{_LEAST_REACHING:.0%} best possible recall at IoU 0.5 or less (SSD300 on VOC: "
+    f"{REFERENCE_REACHING:.1%}) anchors are the first thing to mend."
 )
 
 
@@ -59,14 +59,23 @@ class Verdict:
         return asdict(self) | {"reference_ratio": REFERENCE_RATIO}
 
 
-def give_verdict(shares: dict[str, Any], form: str, reaching: float) -> Verdict:
+def give_verdict(
+    shares: dict[str, Any],
+    form: str,
+    reaching: float,
+    threshold: float = 0.5,
+    low_quality: str = "off",
+) -> Verdict:
     """Apply the rule.
 
     Args:
         shares: of :func:`scb_d2.analysis.matches_report.weight_shares`.
         form: the config's form.
         reaching: best possible recall, in [0, 1].
+        threshold: IoU of that recall.
+        low_quality: rule of the matcher: ``"stock"``, ``"reassign"`` or ``"off"``.
     """
+    recall_note = _recall_note(reaching, threshold)
     objects, stock, weighted = shares["objects"], shares["stock"], shares[form]
     total = sum(objects.values())
     enough = [
@@ -80,7 +89,7 @@ def give_verdict(shares: dict[str, Any], form: str, reaching: float) -> Verdict:
             f"{only}, so sizes cannot be out of balance with each other; the weight can still even "
             "out objects of one size that match differently."
         )
-        return Verdict("one size", None, None, None, None, text + _recall_note(reaching))
+        return Verdict("one size", None, None, None, None, text + recall_note)
     small, large = enough[0], enough[-1]
     ratio = stock["mean"][large] / stock["mean"][small]
     weighted_ratio = weighted["mean"][large] / weighted["mean"][small]
@@ -102,12 +111,23 @@ def give_verdict(shares: dict[str, Any], form: str, reaching: float) -> Verdict:
         f"{weighted['share'][small]:.1%} under the form '{form}', which brings the ratio to "
         f"{weighted_ratio:.2g}."
     )
-    return Verdict(level, ratio, weighted_ratio, small, large, text + _recall_note(reaching))
+    if level == "reversed" and low_quality == "stock":
+        text += (
+            " Detectron2's stock rule can cause this: every anchor tied for an object's best IoU "
+            "becomes positive, and all anchors that contain a small object tie; compare with "
+            "MODEL.SCB.LOW_QUALITY 'reassign', which takes one."
+        )
+    return Verdict(level, ratio, weighted_ratio, small, large, text + recall_note)
 
 
-def _recall_note(reaching: float) -> str:
+def _recall_note(reaching: float, threshold: float) -> str:
     if reaching >= _LEAST_REACHING:
         return ""
+    if threshold > 0.5:
+        return (
+            f" At the matching threshold, IoU {threshold:g}, {reaching:.1%} of the objects have an "
+            "anchor; the others depend on the rule for low-quality matches."
+        )
     return (
         f" But only {reaching:.1%} of the objects reach the matching threshold with any anchor "
         f"(SSD300 on VOC: {REFERENCE_REACHING:.1%}): better anchors or a larger input come before "

@@ -71,6 +71,10 @@ def test_verdict_without_two_sizes_or_with_bad_anchors():
     assert give_verdict(weight_shares({(0, 0): 3}), "inverse", 1.0).level == "one size"
     poor = give_verdict(weight_shares({(0, 2): 50, (2, 9): 50}), "inverse", 0.5)
     assert "50.0% of the objects reach" in poor.text
+    rpn = give_verdict(weight_shares({(0, 9): 50, (2, 2): 50}), "inverse", 0.5, 0.7, "stock")
+    assert rpn.level == "reversed"
+    assert "'reassign', which takes one" in rpn.text
+    assert "depend on the rule for low-quality matches" in rpn.text
 
 
 def test_json_totals_equal_the_number_of_objects(report):
