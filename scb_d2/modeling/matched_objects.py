@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..matching import match_counts
 
-__all__ = ["MatchedObjects", "ObjectWeight", "matched_objects"]
+__all__ = ["MatchedObjects", "ObjectWeight", "class_labels", "matched_objects"]
 
 ObjectWeight = Callable[[Tensor, Tensor, Boxes], Tensor]
 """Weight per anchor from (matched_idxs, anchor_labels, gt_boxes) of an image."""
@@ -30,6 +30,27 @@ class MatchedObjects(NamedTuple):
     gt_boxes: Tensor
     weights: Tensor
     match_counts: Tensor
+
+
+@torch.no_grad()
+def class_labels(
+    matched_idxs: Tensor, anchor_labels: Tensor, gt_classes: Tensor, num_classes: int
+) -> Tensor:
+    """Class that each anchor of one image is trained towards.
+
+    Args:
+        matched_idxs: (R,) index of each anchor's object.
+        anchor_labels: (R,) 1 = positive, 0 = negative, -1 = ignored.
+        gt_classes: (G,) int64 classes of the objects, in [0, K); G may be 0.
+        num_classes: K.
+
+    Returns:
+        (R,) int64 class of the object, K (background) on negatives, -1 on ignored anchors.
+    """
+    background = torch.full_like(matched_idxs, num_classes)
+    classes = gt_classes[matched_idxs] if len(gt_classes) else background
+    classes = torch.where(anchor_labels == 0, background, classes)
+    return classes.masked_fill(anchor_labels == -1, -1)
 
 
 @torch.no_grad()

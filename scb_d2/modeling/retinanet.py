@@ -24,7 +24,7 @@ from ..loss_weighting import LossWeighting
 from ..losses import box_regression_losses, sigmoid_focal_losses
 from ..matching import match_boxes
 from ..statistics import MatchStatistics, warn_if_all_positive
-from .matched_objects import ObjectWeight, matched_objects
+from .matched_objects import ObjectWeight, class_labels, matched_objects
 
 __all__ = ["ScaleBalancedRetinaNet"]
 
@@ -98,12 +98,10 @@ class ScaleBalancedRetinaNet(RetinaNet):
         for gt_per_image in gt_instances:
             gt_boxes = gt_per_image.gt_boxes
             matched_idxs, anchor_labels = match_boxes(gt_boxes, anchors, self.anchor_matcher)
-            if len(gt_boxes):
-                classes = gt_per_image.gt_classes[matched_idxs]
-            else:
-                classes = torch.full_like(matched_idxs, self.num_classes)
-            classes = classes.masked_fill(anchor_labels == 0, self.num_classes)
-            gt_labels.append(classes.masked_fill(anchor_labels == -1, -1))
+            gt_classes = gt_per_image.gt_classes
+            gt_labels.append(
+                class_labels(matched_idxs, anchor_labels, gt_classes, self.num_classes)
+            )
             objects.append(
                 matched_objects(matched_idxs, anchor_labels, gt_boxes, self.object_weight)
             )

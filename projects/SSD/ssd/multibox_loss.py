@@ -23,7 +23,12 @@ from torch.nn import functional as F
 from ...loss_weighting import LossWeighting
 from ...losses import box_regression_losses
 from ...matching import match_boxes
-from ...modeling.matched_objects import MatchedObjects, ObjectWeight, matched_objects
+from ...modeling.matched_objects import (
+    MatchedObjects,
+    ObjectWeight,
+    class_labels,
+    matched_objects,
+)
 from ...statistics import MatchStatistics
 
 __all__ = ["MultiBoxLoss", "hard_negatives", "match_objects"]
@@ -52,12 +57,7 @@ def match_objects(
     """
     gt_boxes = gt_instances.gt_boxes
     matched_idxs, anchor_labels = match_boxes(gt_boxes, anchors, matcher)
-    if len(gt_boxes):
-        gt_labels = gt_instances.gt_classes[matched_idxs]
-    else:
-        gt_labels = torch.full_like(matched_idxs, num_classes)
-    gt_labels = gt_labels.masked_fill(anchor_labels == 0, num_classes)
-    gt_labels = gt_labels.masked_fill(anchor_labels == -1, -1)
+    gt_labels = class_labels(matched_idxs, anchor_labels, gt_instances.gt_classes, num_classes)
     matched = matched_objects(matched_idxs, anchor_labels, gt_boxes, object_weight or _unit_weight)
     return gt_labels, matched
 
@@ -78,7 +78,7 @@ def hard_negatives(scores: Tensor, candidates: Tensor, num_wanted: Tensor) -> Te
     Returns:
         (N, R) bool. Never synchronises with the host.
     """
-    order = scores.masked_fill(~candidates, -torch.inf).argsort(dim=1, descending=True)
+    order = scores.masked_fill(~candidates, -torch.inf).argsort(dim=1, descending=True, stable=True)
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     ranks = torch.empty_like(order).scatter_(1, order, places)
     return candidates & (ranks < num_wanted[:, None])
