@@ -63,6 +63,7 @@ def _recall_lines(cfg: CfgNode, recall: dict[str, float] | None) -> list[str]:
         found = ", ".join(
             f"{name} {_percent(recall.get(f'recall_{name}_{threshold:g}')).strip()} %"
             for name in SIZE_NAMES
+            if recall.get(f"objects_{name}")
         )
         cost = recall[f"fp_per_image_{threshold:g}"]
         lines.append(f"  score >= {threshold:<5g}{found}; {cost:.1f} false positives per image")
@@ -81,8 +82,8 @@ def _next_steps(output: str) -> list[str]:
         "  the same with the stock loss, and what the difference is:",
         f"    {python} -m scb_d2 quickstart --config-file configs/quickstart_baseline.yaml \\",
         f"        --output {baseline}",
-        f"    {python} -m scb_d2 compare --baseline {baseline} --candidate {output} \\",
-        f"        --output {output}_compare",
+        f"    {python} -m scb_d2 compare --baseline {baseline} \\",
+        f"        --candidate {output} --output {output}_compare",
         "  these weights on your own images:",
         f"    {python} -m scb_d2 predict --config-file {output}/config.yaml IMAGE... \\",
         f"        --output {output}_predictions",

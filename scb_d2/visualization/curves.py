@@ -100,10 +100,10 @@ def _draw_matches(axis: Axes, metrics: Sequence[dict[str, float]], prefix: str) 
     low, high = (_series(metrics, f"{prefix}matches_{p}")[1] for p in ("p10", "p90"))
     axis.fill_between(x, low, high, color=SERIES[0], alpha=0.2, lw=0, label="10th to 90th")
     axis.plot(x, middle, color=SERIES[0], lw=2, label="median")
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, 1.2 * max(*high, 1.0))
     axis.set(title="matched anchors M per object (percentiles)", ylabel="anchors per object")
     axis.grid(axis="y", alpha=0.3)
-    axis.legend(frameon=False, fontsize=9)
+    axis.legend(loc="upper center", ncols=2, frameon=False, fontsize=9)
 
 
 def _draw_shares(axis: Axes, metrics: Sequence[dict[str, float]], prefix: str) -> None:
