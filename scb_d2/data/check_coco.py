@@ -1,4 +1,4 @@
-"""Check a COCO JSON annotation file and its image folder without loading any image."""
+"""Check a COCO JSON annotation file and its image folder without decoding any image."""
 
 import json
 import math
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from .check_images import IMAGE_RULES, check_images
 from .findings import DatasetReport, Finding, Severity, Tally
 
 __all__ = ["check_coco", "missing_files", "read_coco_json"]
@@ -27,6 +28,7 @@ _RULES: dict[str, tuple[Severity, str]] = {
     "mixed-image-ids": ("error", "has image ids of which some are numbers and some are text"),
     "path-outside-root": ("error", "names image files that lead out of the image folder"),
     "missing-image": ("error", "names image files that do not exist"),
+    **IMAGE_RULES,
     "incomplete-category": ("error", "has categories without a whole-numbered id or a name"),
     "duplicate-category-id": ("error", "has category ids that are used more than once"),
     "duplicate-category-name": ("warning", "has category names that are used more than once"),
@@ -59,6 +61,10 @@ _RULES: dict[str, tuple[Severity, str]] = {
         "has boxes of zero width or height, which are dropped from training as Detectron2 does",
     ),
     "box-outside-image": ("warning", "has boxes that leave their image by more than a pixel"),
+    "area-mismatch": (
+        "warning",
+        "has areas that are not positive or exceed the box, so that sizes are counted wrongly",
+    ),
     "empty-image": ("note", "has images without an annotation"),
     "crowd": ("note", "has crowd regions, which are not trained on"),
     "unused-category": ("note", "has categories without an annotation"),
@@ -110,16 +116,19 @@ def check_coco(
     training: bool = True,
     evaluation: bool = True,
     expected_classes: Sequence[str] | None = None,
+    headers: int | None = 0,
 ) -> DatasetReport:
     """Check a COCO-JSON data set; nothing is raised, everything is reported.
 
     Args:
         name: registered name, for the report.
         json_file: the annotation file.
-        image_root: folder of the images, whose files are looked for and not opened.
+        image_root: folder of the images.
         training: whether the data set is to be trained on, so must have objects.
         evaluation: whether it is to be evaluated on, so needs COCO's ``area`` and ``iscrowd``.
         expected_classes: class names that the file must have, in the order of their ids.
+        headers: of how many image files, evenly spread, the header is read; None: of all. That
+            the files exist is checked of all in any case.
     """
     try:
         content = read_coco_json(json_file)
@@ -127,7 +136,7 @@ def check_coco(
         return DatasetReport(name, findings=[Finding("error", "not-coco", str(error))])
     tally = Tally(f"The annotation file {json_file}", _RULES)
     categories = _check_categories(content["categories"], tally)
-    images = _check_images(content["images"], str(image_root), tally)
+    images = _check_images(content["images"], str(image_root), headers, tally)
     annotations = content.get("annotations", [])
     _check_annotations(annotations, images, categories, str(json_file), tally)
     if evaluation:
@@ -172,11 +181,11 @@ def _check_categories(categories: list[dict], tally: Tally) -> dict[int, str]:
 
 
 def _check_images(
-    images: list[dict], image_root: str, tally: Tally
+    images: list[dict], image_root: str, headers: int | None, tally: Tally
 ) -> dict[int | str, tuple[float, float]]:
     """Image id to (width, height), of the images that are complete."""
     sizes: dict[int | str, tuple[float, float]] = {}
-    file_names = []
+    sized_files = []
     for image in images:
         key, file_name = image.get("id"), image.get("file_name")
         size = image.get("width"), image.get("height")
@@ -189,10 +198,10 @@ def _check_images(
         elif sizes and isinstance(key, str) != isinstance(next(iter(sizes)), str):
             tally.add("mixed-image-ids", f"image {key!r}")
         sizes[key] = size
-        file_names.append(file_name)
+        sized_files.append((file_name, size))
     root = os.path.normpath(image_root)
-    inside = []
-    for file_name in file_names:
+    inside = {}
+    for file_name, size in sized_files:
         path = os.path.normpath(os.path.join(root, file_name))
         if root == os.curdir:
             leaves = os.path.isabs(path) or path.split(os.sep)[0] == os.pardir
@@ -201,9 +210,12 @@ def _check_images(
         if leaves:
             tally.add("path-outside-root", repr(file_name))
         else:
-            inside.append(path)
+            inside[path] = size
     for path in missing_files(inside):
         tally.add("missing-image", path)
+        del inside[path]
+    if headers != 0:
+        check_images(inside, tally, headers)
     return sizes
 
 
@@ -253,6 +265,11 @@ def _check_box(ann: dict, size: tuple[float, float] | None, tally: Tally) -> Non
     code = _fault_of_box(box, size)
     if code is not None:
         tally.add(code, f"annotation {ann['id']!r} with bbox {box!r}")
+    area = ann.get("area")
+    measurable = code in (None, "box-outside-image") and _is_number(area)
+    # Some write the area of (w + 1) x (h + 1) inclusive pixels.
+    if measurable and not 0 < area <= 1.01 * (box[2] + 1) * (box[3] + 1):
+        tally.add("area-mismatch", f"annotation {ann['id']!r}: {area:g} of bbox {box!r}")
 
 
 def _fault_of_box(box: Any, size: tuple[float, float] | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Check a data set in the folder layout of PASCAL VOC without loading any image."""
+"""Check a data set in the folder layout of PASCAL VOC without decoding any image."""
 
 import math
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from .check_coco import missing_files
+from .check_images import IMAGE_RULES, check_images
 from .findings import DatasetReport, Finding, Severity, Tally
 from .voc import VocObject, read_voc_xml, voc_image_ids
 
@@ -17,7 +18,9 @@ _EVALUATOR_TAGS = frozenset({"pose", "truncated", "difficult"})
 
 _RULES: dict[str, tuple[Severity, str]] = {
     "duplicate-image-id": ("error", "names image ids more than once"),
+    "path-outside-root": ("error", "names image ids that lead out of its folders"),
     "missing-image": ("error", "names image files that do not exist"),
+    **IMAGE_RULES,
     "unreadable-annotation": ("error", "has annotation files that are missing or malformed"),
     "unknown-category": ("error", "has objects of a class that is not among its class names"),
     "malformed-box": ("error", "has boxes that are not finite"),
@@ -46,6 +49,7 @@ def check_voc(
     *,
     training: bool = True,
     evaluation: bool = True,
+    headers: int | None = 0,
 ) -> DatasetReport:
     """Check a VOC-layout data set; nothing is raised, everything is reported.
 
@@ -56,6 +60,7 @@ def check_voc(
         class_names: class names of the data set.
         training: whether the data set is to be trained on, so must have objects.
         evaluation: whether it is to be evaluated on, so needs what the VOC evaluator reads.
+        headers: as in :func:`scb_d2.data.check_coco.check_coco`.
     """
     try:
         image_ids = voc_image_ids(dirname, split)
@@ -64,18 +69,23 @@ def check_voc(
     tally = Tally(f"The VOC data set {dirname} (split {split!r})", _RULES)
     seen: set[str] = set()
     used: set[str] = set()
+    sizes: dict[str, tuple[int, int]] = {}
     num_objects = 0
     for image_id in image_ids:
         if image_id in seen:
             tally.add("duplicate-image-id", f"image {image_id!r}")
             continue
         seen.add(image_id)
+        if os.path.isabs(image_id) or os.pardir in Path(image_id).parts:
+            tally.add("path-outside-root", repr(image_id))
+            continue
         path = os.path.join(dirname, "Annotations", f"{image_id}.xml")
         try:
             image = read_voc_xml(path)
         except DataError as error:
             tally.add("unreadable-annotation", str(error).rstrip("."))
             continue
+        sizes[os.path.join(dirname, "JPEGImages", f"{image_id}.jpg")] = image.width, image.height
         if not image.objects:
             tally.add("empty-image", f"image {image_id!r}")
         num_objects += len(image.objects)
@@ -94,6 +104,9 @@ def check_voc(
             tally.add("unused-category", repr(class_name))
     for path in missing_files(os.path.join(dirname, "JPEGImages", f"{i}.jpg") for i in seen):
         tally.add("missing-image", path)
+        sizes.pop(path, None)
+    if headers != 0:
+        check_images(sizes, tally, headers)
     findings = [f for f in tally.findings() if training or f.code != "empty-box"]
     if training and num_objects == 0:
         message = f"The VOC data set {dirname} (split {split!r}) has no object to train on."

@@ -15,17 +15,25 @@ from .config import register_datasets
 from .findings import DatasetReport, Finding
 
 __all__ = [
+    "HEADERS_AT_START",
+    "check_agreement",
     "check_class_count",
     "check_dataset",
     "check_datasets",
     "check_name",
+    "check_reported_classes",
     "dataset_classes",
+    "dataset_reports",
     "num_classes_key",
+    "raise_errors",
 ]
 
 logger = logging.getLogger(__name__)
 
 _MAX_SUGGESTIONS = 3
+
+# More would delay every start on a network disk; `scb-d2 check` reads all.
+HEADERS_AT_START = 1000
 
 
 def check_datasets(cfg: CfgNode, *, train: bool = True, test: bool = True) -> list[DatasetReport]:
@@ -47,6 +55,27 @@ def check_datasets(cfg: CfgNode, *, train: bool = True, test: bool = True) -> li
             or if the model has another number of classes.
         ConfigError: if a key that describes a data set is malformed.
     """
+    reports = dataset_reports(cfg, train=train, test=test, headers=HEADERS_AT_START)
+    raise_errors(reports)
+    check_agreement(cfg, reports)
+    return reports
+
+
+def dataset_reports(
+    cfg: CfgNode, *, train: bool = True, test: bool = True, headers: int | None = None
+) -> list[DatasetReport]:
+    """Register and check each data set of a config; what is wrong in them is reported, not raised.
+
+    Args:
+        cfg: as for :func:`check_datasets`.
+        train: whether ``DATASETS.TRAIN`` will be used.
+        test: whether ``DATASETS.TEST`` will be used.
+        headers: of how many image files the header is read, see :func:`check_dataset`.
+
+    Raises:
+        DataError: if a data set is unknown, or there is none to train on.
+        ConfigError: if a key that describes a data set is malformed.
+    """
     register_datasets(cfg)
     train_names = list(cfg.DATASETS.TRAIN) if train else []
     test_names = list(cfg.DATASETS.TEST) if test else []
@@ -58,22 +87,40 @@ def check_datasets(cfg: CfgNode, *, train: bool = True, test: bool = True) -> li
             "DATASETS.TRAIN names no data set to train on; 'shapes_train' is there without any "
             "download."
         )
-    reports = []
-    for name in dict.fromkeys(train_names + test_names):
-        report = check_dataset(name, training=name in train_names, evaluation=name in test_names)
+    return [
+        check_dataset(
+            name, training=name in train_names, evaluation=name in test_names, headers=headers
+        )
+        for name in dict.fromkeys(train_names + test_names)
+    ]
+
+
+def raise_errors(reports: Sequence[DatasetReport]) -> None:
+    """Log the warnings of each report and raise the first error.
+
+    Raises:
+        DataError: with the error's message.
+    """
+    for report in reports:
         report.raise_first_error()
         for finding in report.findings:
             if finding.severity == "warning":
                 logger.warning(finding.message)
-        reports.append(report)
+
+
+def check_agreement(cfg: CfgNode, reports: Sequence[DatasetReport]) -> None:
+    """Check that the data sets have the same classes, and the model as many.
+
+    Raises:
+        DataError: naming the data sets, or the key of the number of classes.
+    """
     _check_same_classes(reports)
     key = num_classes_key(cfg)
     if key is not None:
         count = cfg
         for part in key.split("."):
             count = count[part]
-        _check_class_count(count, reports, key)
-    return reports
+        check_reported_classes(count, reports, key)
 
 
 def check_name(name: str, key: str) -> None:
@@ -97,7 +144,9 @@ def check_name(name: str, key: str) -> None:
     )
 
 
-def check_dataset(name: str, *, training: bool = True, evaluation: bool = True) -> DatasetReport:
+def check_dataset(
+    name: str, *, training: bool = True, evaluation: bool = True, headers: int | None = 0
+) -> DatasetReport:
     """Check one registered data set by its metadata: COCO JSON, VOC layout or shapes.
 
     Data sets of other kinds, which a user's own code registered, are only asked for their classes.
@@ -106,11 +155,12 @@ def check_dataset(name: str, *, training: bool = True, evaluation: bool = True) 
         name: a registered name.
         training: whether it is to be trained on.
         evaluation: whether it is to be evaluated on.
+        headers: of how many image files, evenly spread, the header is read; None: of all.
     """
     meta = MetadataCatalog.get(name)
     if (meta.get("scb_source") or {}).get("FORMAT") == "shapes":
         DatasetCatalog.get(name)
-    roles = {"training": training, "evaluation": evaluation}
+    roles = {"training": training, "evaluation": evaluation, "headers": headers}
     if meta.get("evaluator_type") == "coco" and meta.get("json_file"):
         classes = meta.get("thing_classes")
         return _missing_builtin(name, meta.json_file) or check_coco(
@@ -166,10 +216,11 @@ def check_class_count(num_classes: int, dataset_names: Sequence[str], key: str) 
         DataError: if the numbers differ; names both and the key.
     """
     reports = [DatasetReport(name, dataset_classes(name)) for name in dataset_names]
-    _check_class_count(num_classes, reports, key)
+    check_reported_classes(num_classes, reports, key)
 
 
-def _check_class_count(num_classes: int, reports: Sequence[DatasetReport], key: str) -> None:
+def check_reported_classes(num_classes: int, reports: Sequence[DatasetReport], key: str) -> None:
+    """As :func:`check_class_count`, of data sets that were checked already."""
     for report in reports:
         if report.classes is not None and len(report.classes) != num_classes:
             raise DataError(

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from detectron2.config import LazyConfig
@@ -12,7 +13,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..data.checks import check_class_count, check_dataset, check_name
+from ..data.checks import (
+    HEADERS_AT_START,
+    check_dataset,
+    check_name,
+    check_reported_classes,
+    raise_errors,
+)
+from ..data.findings import DatasetReport
 from ..data.mapper import CheckedDatasetMapper
 from ..errors import ConfigError
 from .checks import check_batch_size, check_best_metric, check_weights
@@ -20,7 +28,14 @@ from .coco_evaluator import ZeroAwareCOCOEvaluator
 from .device import available_amp, available_device
 from .setup import find_config_file
 
-__all__ = ["check_lazy_run", "load_lazy_config", "test_dataset_name", "use_available_lazy_device"]
+__all__ = [
+    "check_lazy_classes",
+    "check_lazy_run",
+    "lazy_dataset_reports",
+    "load_lazy_config",
+    "test_dataset_name",
+    "use_available_lazy_device",
+]
 
 TRAIN_DEFAULTS: dict[str, Any] = {
     "output_dir": "./output",
@@ -41,6 +56,7 @@ TRAIN_DEFAULTS: dict[str, Any] = {
 ``TEST.BEST_METRIC`` and ``TEST.BEST_MODE`` of YAML configs."""
 
 _REQUIRED = ("model", "optimizer", "lr_multiplier", "dataloader.train")
+_TRAIN_NAMES, _TEST_NAMES = "dataloader.train.dataset.names", "dataloader.test.dataset.names"
 _NUM_CLASSES = ("model.num_classes", "model.roi_heads.num_classes")
 
 
@@ -102,27 +118,48 @@ def check_lazy_run(cfg: DictConfig, num_processes: int, *, resume: bool, eval_on
         batch = OmegaConf.select(cfg, "dataloader.train.total_batch_size")
         if batch is not None:
             check_batch_size(batch, "dataloader.train.total_batch_size", num_processes)
-    _check_data(cfg, train=not eval_only)
+    reports = lazy_dataset_reports(cfg, train=not eval_only, headers=HEADERS_AT_START)
+    raise_errors(reports)
+    check_lazy_classes(cfg, reports)
 
 
 def test_dataset_name(cfg: DictConfig) -> str:
     """Name of the test data set, ``"test"`` where the config does not tell."""
-    names = _dataset_names(cfg, "dataloader.test.dataset.names")
+    names = _dataset_names(cfg, _TEST_NAMES)
     return names[0] if len(names) == 1 else "test"
 
 
-def _check_data(cfg: DictConfig, train: bool) -> None:
-    keys = ("dataloader.train.dataset.names",) * train + ("dataloader.test.dataset.names",)
-    for key in keys:
-        training = key.startswith("dataloader.train")
-        names = _dataset_names(cfg, key)
+def lazy_dataset_reports(
+    cfg: DictConfig, *, train: bool = True, headers: int | None = None
+) -> list[DatasetReport]:
+    """As :func:`scb_d2.data.checks.dataset_reports`, for a LazyConfig.
+
+    Raises:
+        DataError: if a data set is not registered.
+    """
+    train_names = _dataset_names(cfg, _TRAIN_NAMES) if train else []
+    test_names = _dataset_names(cfg, _TEST_NAMES)
+    for key, names in ((_TRAIN_NAMES, train_names), (_TEST_NAMES, test_names)):
         for name in names:
             check_name(name, key)
-            check_dataset(name, training=training, evaluation=not training).raise_first_error()
-        for classes_key in _NUM_CLASSES:
-            num_classes = OmegaConf.select(cfg, classes_key)
-            if isinstance(num_classes, int):
-                check_class_count(num_classes, names, classes_key)
+    return [
+        check_dataset(
+            name, training=name in train_names, evaluation=name in test_names, headers=headers
+        )
+        for name in dict.fromkeys(train_names + test_names)
+    ]
+
+
+def check_lazy_classes(cfg: DictConfig, reports: Sequence[DatasetReport]) -> None:
+    """Check that the model has as many classes as its data.
+
+    Raises:
+        DataError: naming the key and both numbers.
+    """
+    for key in _NUM_CLASSES:
+        num_classes = OmegaConf.select(cfg, key)
+        if isinstance(num_classes, int):
+            check_reported_classes(num_classes, reports, key)
 
 
 def _dataset_names(cfg: DictConfig, key: str) -> list[str]:
