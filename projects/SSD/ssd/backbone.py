@@ -7,6 +7,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 
+from ...errors import ConfigError
 from .layers import L2Norm, conv_relu
 from .vgg import VGG16, scaled_channels
 
@@ -15,6 +16,8 @@ __all__ = ["SSDVGG", "build_ssd_vgg_backbone"]
 
 class SSDVGG(Backbone):
     """VGG16 and pairs of extra layers conv6_1, conv6_2, conv7_1, ..., with Caffe's names.
+
+    The strides of :meth:`output_shape` are nominal: SSD's anchors have steps of their own.
 
     Attributes:
         vgg: the trunk, :class:`VGG16`.
@@ -49,6 +52,9 @@ class SSDVGG(Backbone):
             in_channels: channels of the image.
             freeze_at: number of blocks of VGG16 that are not trained.
             norm: see :class:`VGG16`; the small maps of the extra layers are not normalised.
+
+        Raises:
+            ConfigError: if there is no map of a name in ``out_features``.
         """
         super().__init__()
         self.vgg = VGG16(in_channels=in_channels, width=width, dilated=dilated, norm=norm)
@@ -73,8 +79,12 @@ class SSDVGG(Backbone):
                 for name, scale in (l2_norm_scales or {}).items()
             }
         )
-        unknown = set(out_features) - set(self._out_feature_channels)
-        assert not unknown, f"no feature map {unknown} among {list(self._out_feature_channels)}"
+        for name in out_features:
+            if name not in self._out_feature_channels:
+                raise ConfigError(
+                    f"there is no feature map {name!r}; there are "
+                    f"{', '.join(self._out_feature_channels)}."
+                )
         self._out_features = list(out_features)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -94,13 +104,6 @@ class SSDVGG(Backbone):
         for name, norm in self.norms.items():
             features[name] = norm(features[name])
         return {name: features[name] for name in self._out_features}
-
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and nominal stride of each map.
-
-        Anchors take explicit steps instead of these strides: SSD's need not be equal to them.
-        """
-        return super().output_shape()
 
 
 @BACKBONE_REGISTRY.register()

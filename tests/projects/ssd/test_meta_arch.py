@@ -2,7 +2,9 @@ import logging
 
 import pytest
 import torch
+from detectron2.engine import DefaultPredictor
 from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.structures import Boxes
 from detectron2.utils.events import EventStorage
 
@@ -89,8 +91,6 @@ def test_detect_objects_limits_each_class_over_all_levels() -> None:
     scores = torch.zeros(6, 2)
     scores[:, 0] = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5, 0.005])
     scores[3, 1] = 0.95
-    from detectron2.modeling.box_regression import Box2BoxTransform
-
     args = (anchors, scores, torch.zeros(6, 4), Box2BoxTransform((10, 10, 5, 5)), (10, 120))
     result = detect_objects(*args, topk_candidates=2)
     assert result.pred_classes.tolist() == [1, 0, 0]
@@ -101,8 +101,6 @@ def test_detect_objects_limits_each_class_over_all_levels() -> None:
 
 
 def test_suppression_is_within_classes() -> None:
-    from detectron2.modeling.box_regression import Box2BoxTransform
-
     anchors = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [4.1, 0, 14.1, 10]])
     scores = torch.tensor([[0.9, 0.0], [0.8, 0.7], [0.6, 0.0]])
     result = detect_objects(
@@ -111,10 +109,8 @@ def test_suppression_is_within_classes() -> None:
     assert result.scores.tolist() == pytest.approx([0.9, 0.7, 0.6])  # IoU 0.82 goes, 0.42 stays
 
 
-def test_predictor_of_detectron2_finds_the_same(tmp_path, model: SSD) -> None:
+def test_predictor_of_detectron2_finds_the_same() -> None:
     """Tools that resize by Detectron2's own rule work too: the model warps what it gets."""
-    from detectron2.engine import DefaultPredictor
-
     cfg = ssd_config("ssd_toy.yaml")
     predictor = DefaultPredictor(cfg)
     image = torch.randint(0, 256, (97, 203, 3), dtype=torch.uint8).numpy()

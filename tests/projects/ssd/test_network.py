@@ -1,7 +1,10 @@
 import pytest
 import torch
+from detectron2.layers import ShapeSpec
 from torch import nn
 
+from scb_d2 import build_model
+from scb_d2.errors import ConfigError
 from scb_d2.projects.ssd import SSDVGG, L2Norm, MultiBoxHead
 
 from .builders import ssd_config
@@ -16,8 +19,6 @@ from .builders import ssd_config
     ],
 )
 def test_parameter_counts(config: str, classes: int, parameters: int) -> None:
-    from scb_d2 import build_model
-
     cfg = ssd_config(config, "MODEL.SSD.NUM_CLASSES", classes)
     with torch.device("meta"):
         cfg.defrost()
@@ -95,16 +96,12 @@ def test_only_the_returned_map_is_normalised() -> None:
 
 def test_freeze_at() -> None:
     cfg = ssd_config("ssd_toy.yaml", "MODEL.BACKBONE.FREEZE_AT", 2, "MODEL.SSD.VGG_WIDTH", 0.02)
-    from scb_d2 import build_model
-
     vgg = build_model(cfg).backbone.vgg
     frozen = {name.split(".")[0] for name, x in vgg.named_parameters() if not x.requires_grad}
     assert frozen == {"conv1_1", "conv1_2", "conv2_1", "conv2_2"}
 
 
 def test_head_takes_a_kernel_size_per_level() -> None:
-    from detectron2.layers import ShapeSpec
-
     head = MultiBoxHead(
         input_shape=[ShapeSpec(channels=8), ShapeSpec(channels=16)],
         num_anchors=[4, 6],
@@ -115,3 +112,8 @@ def test_head_takes_a_kernel_size_per_level() -> None:
     assert [tuple(x.shape) for x in logits] == [(2, 16, 5, 7), (2, 24, 2, 2)]
     assert [tuple(x.shape) for x in deltas] == [(2, 16, 5, 7), (2, 24, 2, 2)]
     assert all((conv.bias == 0).all() for conv in head.modules() if isinstance(conv, nn.Conv2d))
+
+
+def test_unknown_feature_map_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"no feature map 'conv7_2'; there are .*conv6_2"):
+        SSDVGG(extra_layers=[(8, 8, 3, 2, 1)], out_features=["conv4_3", "conv7_2"], width=0.02)
