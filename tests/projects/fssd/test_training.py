@@ -52,9 +52,9 @@ def test_uniform_weights_of_one_are_off_and_scb_is_not() -> None:
 
 @pytest.mark.parametrize("scb", [False, True])
 def test_a_few_real_images_are_learnt(scb: bool, shared_data: Path) -> None:
-    batch = real_images(shared_data, 160, count=2)
+    batch = real_images(shared_data, 160, count=4)
     model = toy_fssd("MODEL.SCB.ENABLED", scb)
-    totals = learn(model, batch, 80)
+    totals = learn(model, batch, 90)
     assert sum(totals[-5:]) < 0.3 * sum(totals[:5])
     assert share_found(model, batch) >= 0.8
 
