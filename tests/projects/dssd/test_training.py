@@ -55,6 +55,18 @@ def test_uniform_weights_of_one_are_off_and_scb_is_not() -> None:
     assert all(x.isfinite().all() for x in scb)
 
 
+@pytest.mark.parametrize("size", [(97, 203), (33, 500)])
+def test_inference_at_any_size(size: tuple[int, int]) -> None:
+    model = toy_dssd(*NARROW).eval()
+    image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
+    with torch.no_grad():
+        (output,) = model([{"image": image}])
+    result = output["instances"]
+    assert result.image_size == size and 0 < len(result) <= 200
+    boxes = result.pred_boxes.tensor
+    assert (boxes >= 0).all() and (boxes <= torch.tensor([*size[::-1]] * 2)).all()
+
+
 @pytest.mark.parametrize("scb", [False, True])
 def test_a_few_real_images_are_learnt(scb: bool, shared_data: Path) -> None:
     batch = real_images(shared_data, 161, count=4)
