@@ -1,20 +1,13 @@
-"""Time of the recall tables against pycocotools, and of the bootstrap.
+"""Recall tables and AP against pycocotools, and the bootstrap of a comparison.
 
 Synthetic data of COCO's size: 5,000 images, 80 classes, some 36,000 objects, 100 detections per
-image. Each round runs matching, recall tables and point AP, then one pycocotools `evaluate()` and
-`accumulate()`, and gives their ratio. Loading and indexing of files is left out on both sides.
-
-    python benchmarks/evaluation.py --rounds 3 --resamples 1000 --output evaluation.json
+image. Loading and indexing of files is left out on both sides.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
-import json
-import platform
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -25,6 +18,8 @@ from pycocotools.cocoeval import COCOeval
 from scb_d2.analysis.compare_metrics import RunTables, bootstrap_differences
 from scb_d2.evaluation.coco_format import load_detections, load_ground_truth
 from scb_d2.evaluation.recall import RecallSettings, evaluate_recall
+
+from .harness import Ratio, compare, from_pairs, seconds
 
 
 def synthetic_data(images: int, seed: int = 0, classes: int = 80) -> dict[str, Any]:
@@ -73,25 +68,12 @@ def synthetic_results(data: dict[str, Any], detections: int, seed: int = 0) -> l
     return results
 
 
-def time_of(function: Callable[[], Any]) -> tuple[dict[str, float], Any]:
-    """Seconds on the clock and of the processor that a call takes, and its value."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    value = function()
-    return {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}, value
-
-
-def main() -> None:
-    """Run the benchmark and print or write it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=5000)
-    parser.add_argument("--detections", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--resamples", type=int, default=0, help="bootstrap resamples; 0: none")
-    parser.add_argument("--output", help="JSON file")
-    args = parser.parse_args()
-
-    data = synthetic_data(args.images)
-    results = synthetic_results(data, args.detections)
+def measure(device: str, quick: bool) -> Iterator[Ratio]:
+    """Rounds of recall tables against pycocotools; 1,000 resamples against ten minutes."""
+    if device != "cpu":
+        return
+    data = synthetic_data(300 if quick else 5000)
+    results = synthetic_results(data, 100)
     truth = load_ground_truth(data)
     detections = load_detections(results, truth)
     with redirect_stdout(io.StringIO()):
@@ -100,54 +82,23 @@ def main() -> None:
         coco.createIndex()
         coco_results = coco.loadRes(results)
 
-    def pycocotools() -> COCOeval:
+    def pycocotools() -> None:
         with redirect_stdout(io.StringIO()):
             evaluation = COCOeval(coco, coco_results, "bbox")
             evaluation.evaluate()
             evaluation.accumulate()
-            return evaluation
 
-    rounds = []
-    for _ in range(args.rounds):
-        ours, table = time_of(lambda: evaluate_recall(truth, detections))
-        theirs, evaluation = time_of(pycocotools)
-        ratios = {
-            f"{kind}_ratio": ours[f"{kind}_s"] / theirs[f"{kind}_s"] for kind in ("wall", "cpu")
-        }
-        rounds.append({"ours": ours, "pycocotools": theirs, **ratios})
-    report = {
-        "machine": f"{platform.processor() or platform.machine()}, numpy {np.__version__}",
-        "images": args.images,
-        "objects": len(truth),
-        "detections": len(detections),
-        "rounds": rounds,
-        "allowed_ratio": 0.5,
-    }
-    if rounds:
-        with redirect_stdout(io.StringIO()):
-            evaluation.summarize()
-        report["largest_ratio"] = max(row["wall_ratio"] for row in rounds)
-        report["AP"] = table["metrics"]["AP"]
-        report["AP_pycocotools"] = 100 * evaluation.stats[0]
-    if args.resamples:
-        settings = RecallSettings(fp_per_image=(1.0,))
-        other = load_detections(synthetic_results(data, args.detections, seed=1), truth)
-        pair = tuple(RunTables.from_detections(truth, run, settings) for run in (detections, other))
-        seconds, _ = time_of(
-            lambda: bootstrap_differences([pair], truth.num_images, args.resamples, progress=True)
-        )
-        report["bootstrap"] = {
-            "resamples": args.resamples,
-            "seed_pairs": 1,
-            **seconds,
-            "allowed_s": 600,
-        }
-    text = json.dumps(report, indent=2)
-    print(text)
-    if args.output:
-        with open(args.output, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    yield compare(
+        f"recall tables and AP, {truth.num_images} images x 100 detections / pycocotools",
+        lambda: evaluate_recall(truth, detections),
+        pycocotools,
+        pairs=3,
+        target=0.5,
+    )
+    resamples = 20 if quick else 1000
+    settings = RecallSettings(fp_per_image=(1.0,))
+    other = load_detections(synthetic_results(data, 100, seed=1), truth)
+    pair = tuple(RunTables.from_detections(truth, run, settings) for run in (detections, other))
+    spent = seconds(lambda: bootstrap_differences([pair], truth.num_images, resamples))
+    name = f"bootstrap of one seed pair, {resamples} resamples / 10 minutes"
+    yield from_pairs(name, [(spent, 600.0)], "s", target=1.0)

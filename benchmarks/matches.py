@@ -1,25 +1,20 @@
-"""Time and memory of the match report on random boxes of COCO's size.
-
-    python benchmarks/matches.py [--config-file C] [--images 5000] [--threads 2]
-
-Prints the seconds for all images, the rate, and the peak resident memory before and after.
-"""
+"""Time and memory of the match report on random boxes of COCO's size."""
 
 from __future__ import annotations
 
-import argparse
 import resource
-import time
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-import torch
 from detectron2.structures import BoxMode
-from tqdm import tqdm
 
 from scb_d2.analysis.matches_collect import collect_matches
 from scb_d2.analysis.matches_geometry import AnchorGeometry
 from scb_d2.analysis.matches_input import fixed_input
 from scb_d2.analysis.matches_setup import load_setup
+
+from .harness import Ratio, from_pairs, seconds
 
 # Mean objects per image of COCO, and its usual photograph sizes (height, width).
 _MEAN_OBJECTS = 7.3
@@ -52,41 +47,24 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def main() -> None:
-    """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config-file", default="COCO-Detection/retinanet_R_50_FPN_1x.yaml")
-    parser.add_argument("--images", type=int, default=5000)
-    parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    setup = load_setup(args.config_file, [])
+def measure(device: str, quick: bool) -> Iterator[Ratio]:
+    """Counting of 5,000 images against ten minutes; peak memory against that after a fifth."""
+    if device != "cpu":
+        return
+    images = 100 if quick else 5000
+    setup = load_setup("COCO-Detection/retinanet_R_50_FPN_1x.yaml", [])
     rule = fixed_input(setup.augmentations, object_aware=setup.object_aware)
-    geometry = AnchorGeometry(setup.model)
-    before = peak_mib()
     marks = [0.0]
 
-    def watch(image) -> None:
-        if image.image_id == args.images // 5:
+    def watch(image: Any) -> None:
+        if image.image_id == images // 5:
             marks[0] = peak_mib()
 
-    wall, cpu = time.perf_counter(), time.process_time()
-    tally = collect_matches(
-        tqdm(random_images(args.images), total=args.images, desc="matching"),
-        geometry,
-        rule,
-        ["object"],
-        on_image=watch,
-    )
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    print(f"{args.config_file}: {rule.description}")
-    print(f"{tally.num_images} images, {tally.num_objects} objects, {args.threads} threads")
-    print(f"{wall:.0f} s wall, {cpu:.0f} s CPU, {1000 * wall / tally.num_images:.1f} ms per image")
-    print(
-        f"peak memory {before:.0f} MiB with the model built, {marks[0]:.0f} MiB after a fifth of "
-        f"the images, {peak_mib():.0f} MiB after all"
-    )
+    def collect() -> None:
+        geometry = AnchorGeometry(setup.model)
+        collect_matches(random_images(images), geometry, rule, ["object"], on_image=watch)
 
-
-if __name__ == "__main__":
-    main()
+    name = f"match counts of {images} images of COCO's size, RetinaNet"
+    yield from_pairs(f"{name} / 10 minutes", [(seconds(collect), 600.0)], "s", target=1.0)
+    memory = (peak_mib(), marks[0])
+    yield from_pairs(f"{name}, peak memory / after a fifth", [memory], "MiB", target=1.05)

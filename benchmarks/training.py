@@ -12,9 +12,10 @@ from detectron2.config import CfgNode
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-from scb_d2 import build_model
+from scb_d2 import MatchStatistics, build_model
+from scb_d2.projects.ssd import MultiBoxLoss
 
-from .harness import Ratio, compare, from_pairs
+from .harness import Ratio, compare, from_pairs, seconds
 from .scenes import batch, config
 
 _CONFIGS = {
@@ -22,6 +23,7 @@ _CONFIGS = {
     "Faster R-CNN R50-FPN": ("configs/faster_rcnn_scb.yaml", (), (480, 640)),
     "SSD300": ("projects/SSD/configs/ssd300_voc_scb.yaml", (), (300, 300)),
 }
+_NEVER = 10**9
 _LABELLING = ("label_anchors", "label_and_sample_anchors", "losses")
 
 
@@ -29,7 +31,7 @@ def measure(device: str, quick: bool) -> Iterator[Ratio]:
     """Step on / off, time added inside labelling and losses, inference, state."""
     for name, (path, opts, size) in list(_CONFIGS.items())[: 1 if quick else None]:
         # Weight statistics are logged once, in the warm-up, and not again.
-        cfg = config(path, "MODEL.DEVICE", device, "MODEL.SCB.LOG_PERIOD", 10**9, *opts)
+        cfg = config(path, "MODEL.DEVICE", device, "MODEL.SCB.LOG_PERIOD", _NEVER, *opts)
         on, off = _pair(cfg)
         data = batch(2, *size)
         with EventStorage() as storage:
@@ -38,6 +40,7 @@ def measure(device: str, quick: bool) -> Iterator[Ratio]:
             step = [_step(model, data) for model in (on, off)]
             yield compare(f"training step, {name}", *step, pairs, device, target=1.005)
             yield _added(name, (on, off), step, pairs, device)
+            yield _logging(name, on, data, pairs, device)
             yield _inference(name, on, off, data, pairs, device)
 
 
@@ -83,6 +86,28 @@ def _added(
     return from_pairs(f"step + time added in labelling and losses, {name}", rows, "s", 1.005)
 
 
+def _logging(
+    name: str, model: nn.Module, data: list[dict[str, Any]], pairs: int, device: str
+) -> Ratio:
+    """A step with its share of statistics at the default period of 20 / a step without."""
+    step, rows = _step(model, data), []
+    statistics = [m for m in vars_of(model) if isinstance(m, MatchStatistics)]
+    for _ in range(pairs):
+        without = seconds(step, device)
+        for entry in statistics:
+            entry.period = 1
+        logged = seconds(step, device)
+        for entry in statistics:
+            entry.period = _NEVER
+        rows.append((without + (logged - without) / 20, without))
+    return from_pairs(f"step with statistics every 20 iterations, {name}", rows, "s")
+
+
+def vars_of(model: nn.Module) -> list[Any]:
+    """Plain attributes of all modules."""
+    return [value for module in model.modules() for value in vars(module).values()]
+
+
 @contextmanager
 def _stopwatch(model: nn.Module, device: str) -> Iterator[list[float]]:
     """Seconds spent in the methods of ``model`` that label anchors and compute losses."""
@@ -90,7 +115,7 @@ def _stopwatch(model: nn.Module, device: str) -> Iterator[list[float]]:
     watched = [
         (module, method)
         for module in model.modules()
-        for method in _LABELLING
+        for method in (*_LABELLING, *["forward"] * isinstance(module, MultiBoxLoss))
         if callable(getattr(module, method, None))
     ]
     for module, method in watched:
