@@ -1,6 +1,6 @@
 """Errors that a user can mend: each says in one sentence what was found and what is allowed."""
 
-__all__ = ["ConfigError", "DataError", "UserError"]
+__all__ = ["ConfigError", "DataError", "RunError", "UserError"]
 
 
 class UserError(ValueError):
@@ -13,3 +13,7 @@ class ConfigError(UserError):
 
 class DataError(UserError):
     """An annotation file, an image or a data set name is missing or malformed."""
+
+
+class RunError(UserError):
+    """A run had to stop: the loss is not finite, the disk is full, a data loader worker died."""

@@ -205,7 +205,7 @@ def _no_counterpart(what: str) -> ConfigError:
 
 def _stock_lazy_config(path: str) -> tuple[DictConfig, nn.Module]:
     cfg = LazyConfig.load(path)
-    for key in ("best_metric", "best_mode"):
+    for key in ("best_metric", "best_mode", "patience"):
         cfg.train.pop(key, None)
     _to_stock(cfg.model, "model")
     _to_stock(cfg.dataloader, "dataloader")

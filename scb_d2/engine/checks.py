@@ -1,7 +1,5 @@
 """Checks of a run before anything is written."""
 
-import os
-
 from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
 
@@ -10,9 +8,16 @@ from ..errors import ConfigError
 from ..evaluation.coco_backend import coco_eval_class
 from ..evaluation.config import recall_settings
 from ..modeling.build import scale_balanced_config
+from .checkpoint import find_checkpoint
 from .evaluators import check_evaluators
 
-__all__ = ["check_batch_size", "check_best_metric", "check_run", "check_weights"]
+__all__ = [
+    "check_batch_size",
+    "check_best_metric",
+    "check_patience",
+    "check_run",
+    "check_weights",
+]
 
 
 def check_run(cfg: CfgNode, num_processes: int, *, resume: bool, eval_only: bool) -> None:
@@ -40,6 +45,12 @@ def check_run(cfg: CfgNode, num_processes: int, *, resume: bool, eval_only: bool
         "TEST.BEST_MODE",
         bool(cfg.DATASETS.TEST),
     )
+    check_patience(
+        cfg.TEST.PATIENCE,
+        cfg.TEST.BEST_METRIC,
+        cfg.TEST.EVAL_PERIOD,
+        ("TEST.PATIENCE", "TEST.BEST_METRIC", "TEST.EVAL_PERIOD"),
+    )
     if cfg.TEST.AUG.ENABLED and cfg.MODEL.META_ARCHITECTURE != "GeneralizedRCNN":
         raise ConfigError(
             "TEST.AUG.ENABLED works with MODEL.META_ARCHITECTURE GeneralizedRCNN only; got "
@@ -57,7 +68,7 @@ def check_weights(weights: str, key: str, output_dir: str, resume: bool) -> None
     Raises:
         ConfigError: naming ``key`` and the file.
     """
-    if resume and os.path.isfile(os.path.join(output_dir, "last_checkpoint")):
+    if resume and find_checkpoint(output_dir):
         return
     path = weights.partition("?")[0]  # Detectron2 takes options of loading after a "?"
     if path and "://" not in path and not PathManager.isfile(path):
@@ -88,6 +99,28 @@ def check_best_metric(
         raise ConfigError(f"{mode_key} must be max or min; got {mode!r}.")
     if metric and not has_test_data:
         raise ConfigError(f"{metric_key} is {metric}, but there is no data set to evaluate on.")
+
+
+def check_patience(
+    patience: int, metric: str, eval_period: int, keys: tuple[str, str, str]
+) -> None:
+    """Check the number of evaluations without a new best value.
+
+    Args:
+        patience: 0 or how many.
+        metric: the best checkpoint's; "" where that is off.
+        eval_period: iterations between evaluations.
+        keys: names of the three.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    if not isinstance(patience, int) or patience < 0:
+        raise ConfigError(f"{keys[0]} must be 0 (off) or a number of evaluations; got {patience}.")
+    if patience and not metric:
+        raise ConfigError(f"{keys[0]} is {patience}, but {keys[1]} names no metric to watch.")
+    if patience and eval_period < 1:
+        raise ConfigError(f"{keys[0]} is {patience}, but {keys[2]} {eval_period} never evaluates.")
 
 
 def _check_solver(cfg: CfgNode, num_processes: int) -> None:

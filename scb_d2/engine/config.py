@@ -13,3 +13,5 @@ def add_engine_config(cfg: CfgNode) -> None:
     cfg.TEST.BEST_METRIC = ""
     # "max" or "min": which value of BEST_METRIC is the best.
     cfg.TEST.BEST_MODE = "max"
+    # End training after this many evaluations in a row without a new best value; 0 never does.
+    cfg.TEST.PATIENCE = 0

@@ -17,7 +17,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from ..errors import ConfigError
 
-__all__ = ["check_flags", "check_processes", "create_ddp", "launch", "with_cpu_ddp", "world_size"]
+__all__ = ["check_flags", "check_processes", "create_ddp", "launch", "with_parts", "world_size"]
 
 
 def create_ddp(model: nn.Module, **kwargs: Any) -> nn.Module:
@@ -27,19 +27,24 @@ def create_ddp(model: nn.Module, **kwargs: Any) -> nn.Module:
     return create_ddp_model(model, **kwargs)
 
 
-def with_cpu_ddp(constructor: Callable[..., None]) -> Callable[..., None]:
-    """A trainer's bound ``__init__`` that wraps the model by :func:`create_ddp`.
+def with_parts(constructor: Callable[..., None], **parts: Any) -> Callable[..., None]:
+    """A trainer's bound ``__init__`` that builds other parts.
 
-    ``DefaultTrainer.__init__`` looks ``create_ddp_model`` up in its module and has no hook for it.
-    The function is bound to a copy of that namespace, so nothing outside changes. With one process
-    it is returned as it is.
+    ``DefaultTrainer.__init__`` looks ``create_ddp_model``, ``SimpleTrainer`` and others up in its
+    module and has no hook for them. The function is bound to a copy of that namespace, so nothing
+    outside changes.
+
+    Args:
+        constructor: the bound method.
+        **parts: name in Detectron2's module to what is used instead.
     """
-    if comm.get_world_size() == 1:
-        return constructor
     stock = constructor.__func__
-    names = {**stock.__globals__, "create_ddp_model": create_ddp}
     ours = types.FunctionType(
-        stock.__code__, names, stock.__name__, stock.__defaults__, stock.__closure__
+        stock.__code__,
+        {**stock.__globals__, **parts},
+        stock.__name__,
+        stock.__defaults__,
+        stock.__closure__,
     )
     return types.MethodType(ours, constructor.__self__)
 

@@ -23,7 +23,7 @@ from ..data.checks import (
 from ..data.findings import DatasetReport
 from ..data.mapper import CheckedDatasetMapper
 from ..errors import ConfigError
-from .checks import check_batch_size, check_best_metric, check_weights
+from .checks import check_batch_size, check_best_metric, check_patience, check_weights
 from .coco_evaluator import ZeroAwareCOCOEvaluator
 from .device import available_amp, available_device
 from .setup import find_config_file
@@ -33,6 +33,7 @@ __all__ = [
     "check_lazy_run",
     "lazy_dataset_reports",
     "load_lazy_config",
+    "target_of",
     "test_dataset_name",
     "use_available_lazy_device",
 ]
@@ -51,9 +52,11 @@ TRAIN_DEFAULTS: dict[str, Any] = {
     "cudnn_benchmark": False,
     "best_metric": "",
     "best_mode": "max",
+    "patience": 0,
 }
-"""What ``train`` may hold: Detectron2's own keys and values, and best_metric / best_mode, which are
-``TEST.BEST_METRIC`` and ``TEST.BEST_MODE`` of YAML configs."""
+"""What ``train`` may hold: Detectron2's own keys and values, and best_metric, best_mode and
+patience, which are ``TEST.BEST_METRIC``, ``TEST.BEST_MODE`` and ``TEST.PATIENCE`` of YAML
+configs."""
 
 _REQUIRED = ("model", "optimizer", "lr_multiplier", "dataloader.train")
 _TRAIN_NAMES, _TEST_NAMES = "dataloader.train.dataset.names", "dataloader.test.dataset.names"
@@ -111,6 +114,12 @@ def check_lazy_run(cfg: DictConfig, num_processes: int, *, resume: bool, eval_on
         )
     check_best_metric(
         train.best_metric, train.best_mode, "train.best_metric", "train.best_mode", has_evaluator
+    )
+    check_patience(
+        train.patience,
+        train.best_metric,
+        train.eval_period,
+        ("train.patience", "train.best_metric", "train.eval_period"),
     )
     if not eval_only:
         if train.max_iter < 1:
@@ -216,24 +225,25 @@ def _use_our_classes(cfg: DictConfig) -> None:
     _replace_target(cfg, "dataloader.test.mapper", DatasetMapper, CheckedDatasetMapper)
     _replace_target(cfg, "dataloader.evaluator", COCOEvaluator, ZeroAwareCOCOEvaluator)
     evaluator = OmegaConf.select(cfg, "dataloader.evaluator")
-    if _target(evaluator) is ZeroAwareCOCOEvaluator and evaluator.get("output_dir") is None:
+    if target_of(evaluator) is ZeroAwareCOCOEvaluator and evaluator.get("output_dir") is None:
         evaluator.output_dir = "${train.output_dir}/inference"
 
 
 def _replace_target(cfg: DictConfig, key: str, stock: type, ours: type) -> None:
     node = OmegaConf.select(cfg, key)
-    if _target(node) is stock:
+    if target_of(node) is stock:
         node._target_ = ours
 
 
-def _target(node: Any) -> Any:
+def target_of(node: Any) -> Any:
+    """The callable that a LazyCall names; None for another node."""
     target = node.get("_target_") if isinstance(node, DictConfig) else None
     return locate(target) if isinstance(target, str) else target
 
 
 def _arguments(node: DictConfig) -> list[str]:
     """Names of the arguments that a LazyCall's target takes; none for a plain group of keys."""
-    target = _target(node)
+    target = target_of(node)
     return [] if target is None else list(inspect.signature(target).parameters)
 
 

@@ -4,11 +4,12 @@ import copy
 import logging
 import weakref
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any
 
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import instantiate
-from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, default_writers, hooks
+from detectron2.data import build_detection_train_loader
+from detectron2.engine import default_writers, hooks
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
@@ -16,17 +17,23 @@ from detectron2.utils.events import EventWriter
 from omegaconf import DictConfig, ListConfig
 from torch import nn
 
+from .base_trainer import ResumableTrainer
 from .best_checkpoint import BestCheckpointer
+from .checkpoint import SafeCheckpointer
 from .distributed import create_ddp
-from .lazy_config import test_dataset_name
+from .lazy_config import target_of, test_dataset_name
+from .numerics import GuardedAMPTrainer, GuardedTrainer
 from .results import report_results
+from .run_state import ResumingEvalHook
+from .sampling import build_seeded_train_loader
+from .seeding import temporary_seed
 
 __all__ = ["LazyTrainer"]
 
 logger = logging.getLogger(__name__)
 
 
-class LazyTrainer(DefaultTrainer):
+class LazyTrainer(ResumableTrainer):
     """Detectron2's default trainer, with its parts instantiated from a LazyConfig."""
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -42,15 +49,13 @@ class LazyTrainer(DefaultTrainer):
         optimizer_cfg = copy.deepcopy(cfg.optimizer)
         optimizer_cfg.params.model = model
         optimizer = instantiate(optimizer_cfg)
-        data_loader = instantiate(cfg.dataloader.train)
+        data_loader = self.build_train_loader(cfg)
         model = create_ddp(model, **train.ddp)
-        self._trainer = (AMPTrainer if train.amp.enabled else SimpleTrainer)(
+        self._trainer = (GuardedAMPTrainer if train.amp.enabled else GuardedTrainer)(
             model, data_loader, optimizer
         )
         self.scheduler = instantiate(cfg.lr_multiplier)
-        self.checkpointer = DetectionCheckpointer(
-            model, train.output_dir, trainer=weakref.proxy(self)
-        )
+        self.checkpointer = SafeCheckpointer(model, train.output_dir, trainer=weakref.proxy(self))
         self.start_iter = 0
         self.max_iter = train.max_iter
         self.cfg = cfg
@@ -62,13 +67,34 @@ class LazyTrainer(DefaultTrainer):
         logger.info("Model:\n%s", model)
         return model
 
+    @classmethod
+    def build_train_loader(cls, cfg: DictConfig) -> Iterable[Any]:
+        """The config's own loader; with ``train.seed`` >= 0 Detectron2's gets a seeded twin."""
+        loader, seed = cfg.dataloader.train, cfg.train.seed
+        if seed < 0:
+            return instantiate(loader)
+        if target_of(loader) is build_detection_train_loader:
+            loader = copy.deepcopy(loader)
+            loader._target_ = build_seeded_train_loader
+            loader.seed = seed
+        with temporary_seed(seed):  # of which samplers take their seeds
+            return instantiate(loader)
+
+    @property
+    def seed(self) -> int:
+        return self.cfg.train.seed
+
+    @property
+    def eval_period(self) -> int:
+        return self.cfg.train.eval_period
+
     def resume_or_load(self, resume: bool = True) -> None:
-        self.checkpointer.resume_or_load(self.cfg.train.init_checkpoint, resume=resume)
-        if resume and self.checkpointer.has_checkpoint():
-            self.start_iter = self.iter + 1
+        self.resume_run(self.cfg.train.init_checkpoint, resume)
 
     def train(self) -> None:
-        TrainerBase.train(self, self.start_iter, self.max_iter)
+        self.train_until_patience_ends(
+            lambda: TrainerBase.train(self, self.start_iter, self.max_iter)
+        )
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
         train = self.cfg.train
@@ -76,20 +102,21 @@ class LazyTrainer(DefaultTrainer):
         if comm.is_main_process():
             built.append(hooks.PeriodicCheckpointer(self.checkpointer, **train.checkpointer))
         if "evaluator" in self.cfg.dataloader:
-            built.append(hooks.EvalHook(train.eval_period, lambda: self.test(self.cfg, self.model)))
+            built.append(
+                ResumingEvalHook(train.eval_period, lambda: self.test(self.cfg, self.model))
+            )
+        best = None
         if comm.is_main_process():
-            if train.best_metric:
-                built.append(
-                    BestCheckpointer(
-                        train.eval_period,
-                        self.model,
-                        train.output_dir,
-                        train.best_metric,
-                        train.best_mode,
-                    )
-                )
             built.append(hooks.PeriodicWriter(self.build_writers(), period=train.log_period))
-        return built
+            if train.best_metric:
+                best = BestCheckpointer(
+                    train.eval_period,
+                    self.model,
+                    train.output_dir,
+                    train.best_metric,
+                    train.best_mode,
+                )
+        return self.hooks_to_resume(built, best, train.patience)
 
     def build_writers(self) -> list[EventWriter]:
         return default_writers(self.cfg.train.output_dir, self.max_iter)

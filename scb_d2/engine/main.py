@@ -5,15 +5,16 @@ import logging
 import os
 from collections.abc import Sequence
 
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, default_setup, hooks
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
+from torch import nn
 
 from ..data.config import register_datasets
+from .checkpoint import SafeCheckpointer, find_checkpoint
 from .checks import check_run
 from .distributed import check_flags, check_processes, launch, world_size
 from .lazy_config import check_lazy_run, load_lazy_config, use_available_lazy_device
@@ -78,8 +79,7 @@ def _run_lazy(args: argparse.Namespace, device: str, amp: bool) -> None:
     _set_up_process(cfg, args, cfg.train.output_dir)
     if args.eval_only:
         model = LazyTrainer.build_model(cfg)
-        checkpointer = DetectionCheckpointer(model, save_dir=cfg.train.output_dir)
-        checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=args.resume)
+        _load_weights(model, cfg.train.init_checkpoint, cfg.train.output_dir, args.resume)
         LazyTrainer.test(cfg, model)
     else:
         trainer = LazyTrainer(cfg)
@@ -113,10 +113,15 @@ def _train(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
     model = Trainer.build_model(cfg)
-    checkpointer = DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
-    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+    _load_weights(model, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, args.resume)
     results = Trainer.test(cfg, model)
     if cfg.TEST.AUG.ENABLED:
         results.update(Trainer.test_with_augmentation(cfg, model))
     if comm.is_main_process():
         verify_results(cfg, results)
+
+
+def _load_weights(model: nn.Module, weights: str, output_dir: str, resume: bool) -> None:
+    """Load what ``--eval-only`` evaluates: ``weights``, or with ``--resume`` the run's last."""
+    own = find_checkpoint(output_dir) if resume else ""
+    SafeCheckpointer(model, output_dir).load(own or weights, checkpointables=[])

@@ -9,6 +9,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from ..files import atomic_write
+
 __all__ = ["RESULTS_FILE", "report_results"]
 
 RESULTS_FILE = "results.json"
@@ -26,11 +28,9 @@ def report_results(results: Mapping[str, Mapping[str, Any]], output_dir: str) ->
     """
     path = os.path.join(output_dir, RESULTS_FILE)
     os.makedirs(output_dir, exist_ok=True)
-    partial = f"{path}.partial"
-    with open(partial, "w", encoding="utf-8") as file:
+    with atomic_write(path, encoding="utf-8") as file:
         json.dump(_plain(results), file, indent=2)
         file.write("\n")
-    os.replace(partial, path)
     logger.info("Results, also in %s:\n%s", path, _table(results))
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
-from detectron2.engine import DefaultTrainer, hooks
+from detectron2.data import build_detection_test_loader
+from detectron2.engine import hooks
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.modeling import GeneralizedRCNNWithTTA
 from detectron2.utils import comm
@@ -16,10 +16,15 @@ from torch import nn
 
 from ..data.mapper import build_mapper
 from ..modeling.build import build_model
+from .base_trainer import ResumableTrainer
 from .best_checkpoint import BestCheckpointer
-from .distributed import with_cpu_ddp
+from .checkpoint import SafeCheckpointer
+from .distributed import create_ddp, with_parts
 from .evaluators import build_evaluator
+from .numerics import GuardedAMPTrainer, GuardedTrainer
 from .results import report_results
+from .run_state import ResumingEvalHook
+from .sampling import build_train_loader
 
 __all__ = ["Trainer", "warn_if_unweighted"]
 
@@ -42,7 +47,7 @@ def warn_if_unweighted(cfg: CfgNode, model: nn.Module) -> None:
         )
 
 
-class Trainer(DefaultTrainer):
+class Trainer(ResumableTrainer):
     """Detectron2's default trainer with scale-balanced models, evaluators and a results file."""
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -51,8 +56,29 @@ class Trainer(DefaultTrainer):
         Args:
             cfg: a config with the project's keys, see :func:`scb_d2.engine.setup.load_config`.
         """
-        with_cpu_ddp(super().__init__)(cfg)
+        build = with_parts(
+            super().__init__,
+            AMPTrainer=GuardedAMPTrainer,
+            DetectionCheckpointer=SafeCheckpointer,
+            SimpleTrainer=GuardedTrainer,
+            create_ddp_model=create_ddp,
+        )
+        build(cfg)
         warn_if_unweighted(cfg, self.model)
+
+    @property
+    def seed(self) -> int:
+        return self.cfg.SEED
+
+    @property
+    def eval_period(self) -> int:
+        return self.cfg.TEST.EVAL_PERIOD
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        self.resume_run(self.cfg.MODEL.WEIGHTS, resume)
+
+    def train(self) -> Any:
+        return self.train_until_patience_ends(super().train)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -62,7 +88,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict]]:
-        return build_detection_train_loader(cfg, mapper=build_mapper(cfg, True))
+        return build_train_loader(cfg, build_mapper(cfg, True))
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
@@ -76,17 +102,26 @@ class Trainer(DefaultTrainer):
         return build_evaluator(cfg, dataset_name, output_folder)
 
     def build_hooks(self) -> list[hooks.HookBase | None]:
-        built = super().build_hooks()
-        if self.cfg.TEST.BEST_METRIC and comm.is_main_process():
+        test = self.cfg.TEST
+        evaluation = ResumingEvalHook(test.EVAL_PERIOD, self._evaluate)
+        built = [
+            evaluation if isinstance(hook, hooks.EvalHook) else hook
+            for hook in super().build_hooks()
+        ]
+        best = None
+        if test.BEST_METRIC and comm.is_main_process():
             best = BestCheckpointer(
-                self.cfg.TEST.EVAL_PERIOD,
+                test.EVAL_PERIOD,
                 self.model,
                 self.cfg.OUTPUT_DIR,
-                self.cfg.TEST.BEST_METRIC,
-                self.cfg.TEST.BEST_MODE,
+                test.BEST_METRIC,
+                test.BEST_MODE,
             )
-            built.insert(-1, best)  # after the evaluation, before the writers
-        return built
+        return self.hooks_to_resume(built, best, test.PATIENCE)
+
+    def _evaluate(self) -> OrderedDict[str, Any]:
+        self._last_eval_results = self.test(self.cfg, self.model)
+        return self._last_eval_results
 
     @classmethod
     def test(

@@ -4,9 +4,9 @@ import os
 from typing import Any
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
+from ..engine.checkpoint import SafeCheckpointer
 from ..errors import ConfigError, UserError
 
 __all__ = ["load_weights"]
@@ -14,7 +14,7 @@ __all__ = ["load_weights"]
 _SHOWN = 3
 
 
-class _CompleteCheckpointer(DetectionCheckpointer):
+class _CompleteCheckpointer(SafeCheckpointer):
     """Refuses weights that leave a parameter as it was; Detectron2's warns."""
 
     def __init__(self, model: nn.Module, path: str) -> None:

@@ -1,0 +1,218 @@
+"""Checkpoints that are whole, load without running code, and are found again after a crash."""
+
+import logging
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.utils.file_io import PathManager
+
+from ..errors import ConfigError, RunError
+from ..files import PARTIAL_SUFFIX, atomic_write
+
+__all__ = [
+    "SafeCheckpointer",
+    "UntaggedCheckpointer",
+    "clean_run_folder",
+    "find_checkpoint",
+    "load_tensors",
+]
+
+logger = logging.getLogger(__name__)
+
+_TAG = "last_checkpoint"
+_NAME = re.compile(r"model_(\d+|final)\.pth")
+_STATE = {"model", "trainer", "iteration"}
+
+# What the weights of Detectron2's zoo and of Caffe2 are made of.
+_PICKLED = {
+    ("collections", "OrderedDict"),
+    ("_codecs", "encode"),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    *(
+        (f"numpy.{core}.multiarray", name)
+        for core in ("core", "_core")
+        for name in ("_reconstruct", "scalar")
+    ),
+}
+
+
+class SafeCheckpointer(DetectionCheckpointer):
+    """Detectron2's checkpointer, which writes files whole and loads nothing that can run code."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Args as in :class:`detectron2.checkpoint.DetectionCheckpointer`."""
+        super().__init__(*args, **kwargs)
+        self.path_manager = _AtomicPaths(self.path_manager)
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """As Detectron2; a file of that name is replaced only by a whole one.
+
+        Raises:
+            RunError: if it cannot be written.
+        """
+        try:
+            super().save(name, **kwargs)
+        except (OSError, RuntimeError) as error:  # torch's writer raises the latter
+            path = os.path.join(self.save_dir, f"{name}.pth")
+            cause = error if isinstance(error, OSError) else error.__context__
+            reason = getattr(cause, "strerror", None) or str(error).splitlines()[0]
+            raise RunError(
+                f"The checkpoint {path} cannot be written ({reason}); earlier ones are untouched, "
+                "so make room and go on with --resume."
+            ) from error
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        if filename.endswith(".pkl"):
+            _check_pickle(filename)
+        elif filename.endswith(".pyth"):
+            load_tensors(filename)
+        return super()._load_file(filename)
+
+    def _torch_load(self, f: str) -> dict[str, Any]:
+        return load_tensors(f)
+
+
+class UntaggedCheckpointer(SafeCheckpointer):
+    """Saves files that are not the ones to resume from."""
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        pass
+
+
+class _AtomicPaths:
+    """Detectron2's path manager, through which local files are written whole."""
+
+    def __init__(self, path_manager: Any) -> None:
+        self._path_manager = path_manager
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._path_manager, name)
+
+    def open(self, path: str, mode: str = "r", **kwargs: Any) -> Any:
+        if "w" in mode and "://" not in path:
+            return atomic_write(path, mode)
+        return self._path_manager.open(path, mode, **kwargs)
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _PICKLED:
+            raise pickle.UnpicklingError(f"{module}.{name}")
+        return super().find_class(module, name)
+
+
+def _check_pickle(path: str) -> None:
+    """Refuse a pickle that holds more than arrays, before anything of it is run."""
+    try:
+        with open(path, "rb") as file:
+            _ArrayUnpickler(file, encoding="latin1").load()
+    except pickle.UnpicklingError as error:
+        raise ConfigError(
+            f"the weights {path} are a Python pickle that holds {error}, which could run code when "
+            "loaded; only arrays are accepted in a .pkl."
+        ) from None
+    except (AttributeError, EOFError, ImportError, IndexError, ValueError) as error:
+        raise ConfigError(
+            f"the weights {path} cannot be read as a checkpoint ({error})."
+        ) from error
+
+
+def load_tensors(path: str, **kwargs: Any) -> Any:
+    """``torch.load`` onto the CPU of a file that holds tensors and plain values only.
+
+    Args:
+        path: the file.
+        **kwargs: of :func:`torch.load`.
+
+    Raises:
+        ConfigError: if it is no such file, or a pickle that could run code.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, **kwargs)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]+)|[Uu]nsupported class ([\w.]+)", str(error))
+        if named:
+            raise ConfigError(
+                f"the weights {path} are a Python pickle that holds {named[1] or named[2]}, which "
+                "could run code when loaded; only tensors and plain values are accepted."
+            ) from None
+        reason = "no file of torch.save"
+    except (EOFError, RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    raise ConfigError(f"the weights {path} cannot be read as a checkpoint ({reason}).")
+
+
+def find_checkpoint(output_dir: str) -> str:
+    """The checkpoint to resume a run from.
+
+    The one that ``last_checkpoint`` names, or where that is missing, empty, dangling or not whole,
+    the whole one of the latest iteration.
+
+    Args:
+        output_dir: folder of the run.
+
+    Returns:
+        Its path, or "" where there is none.
+    """
+    if "://" in output_dir:  # what Detectron2 does on a remote storage
+        stock = DetectionCheckpointer(torch.nn.Module(), output_dir)
+        return stock.get_checkpoint_file() if stock.has_checkpoint() else ""
+    tagged = _tagged(output_dir)
+    if tagged and _iteration(tagged) is not None:
+        return tagged
+    others = {path: _iteration(path) for path in _run_checkpoints(output_dir) if path != tagged}
+    whole = {path: iteration for path, iteration in others.items() if iteration is not None}
+    found = max(whole, key=lambda path: whole[path], default="")
+    if tagged:
+        instead = f"resuming from {found}" if found else "there is no other"
+        logger.warning("The checkpoint %s is missing or not whole: %s.", tagged, instead)
+    return found
+
+
+def clean_run_folder(output_dir: str) -> None:
+    """Remove what a killed run left half written: files and the last line of ``metrics.json``."""
+    for partial in Path(output_dir).glob(f"*{PARTIAL_SUFFIX}"):
+        partial.unlink(missing_ok=True)
+    metrics = Path(output_dir, "metrics.json")
+    if metrics.is_file():
+        lines = metrics.read_bytes()
+        whole = lines[: lines.rfind(b"\n") + 1]
+        if whole != lines:
+            with atomic_write(metrics, "wb") as file:
+                file.write(whole)
+
+
+def _tagged(output_dir: str) -> str:
+    try:
+        with open(os.path.join(output_dir, _TAG), encoding="utf-8") as file:
+            name = file.read().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return os.path.join(output_dir, name) if name else ""
+
+
+def _run_checkpoints(output_dir: str) -> Iterator[str]:
+    if os.path.isdir(output_dir):
+        for name in sorted(os.listdir(output_dir)):
+            if _NAME.fullmatch(name):
+                yield os.path.join(output_dir, name)
+
+
+def _iteration(path: str) -> int | None:
+    """The iteration of a checkpoint with all of a run's state; None where it is not whole."""
+    try:
+        with zipfile.ZipFile(PathManager.get_local_path(path)) as archive:
+            if archive.testzip() is not None:
+                return None
+        held = load_tensors(path, mmap=True)
+    except (OSError, zipfile.BadZipFile, ConfigError):
+        return None
+    return held["iteration"] if isinstance(held, dict) and set(held) >= _STATE else None

@@ -1,0 +1,242 @@
+"""A run that is killed and resumed ends with the bits of one that was not."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import resource
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import scb_d2.files
+from scb_d2.engine.base_trainer import ResumableTrainer
+from tests.faults.runs import differences, kill_at_call, left_by, run_process, tiny_config
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder: Path) -> dict[str, Any]:
+    """What a run of one process leaves, without workers."""
+    config = tiny_config(folder, "undisturbed")
+    ended = run_process(["--config-file", config], folder / "undisturbed.log")
+    assert ended.status == 0, ended.output
+    return left_by(folder / "undisturbed")
+
+
+def _resume(config: Path, folder: Path) -> dict[str, Any]:
+    run = folder / config.stem
+    ended = run_process(["--config-file", config, "--resume"], folder / f"{config.stem}.log")
+    assert ended.status == 0, ended.output
+    assert "Traceback" not in ended.output
+    assert not list(run.glob("*.partial"))
+    return left_by(run)
+
+
+def test_the_state_that_a_run_needs_is_in_its_checkpoint(undisturbed: dict[str, Any]) -> None:
+    trainer = undisturbed["final"]["trainer"]
+    (own,) = trainer["hooks"]["LossNormalizers"]["ranks"]
+    assert own[""] != 100
+    assert trainer["hooks"]["BestCheckpointer"]["best_iter"] == 3
+    assert not [name for name in undisturbed["final"]["model"] if "normalizer" in name]
+    assert set(undisturbed["best"]) == {"model", "iteration"}
+
+
+def test_batches_do_not_depend_on_workers(folder: Path, undisturbed: dict[str, Any]) -> None:
+    config = tiny_config(folder, "workers", DATALOADER__NUM_WORKERS=2)
+    ended = run_process(["--config-file", config], folder / "workers.log")
+    assert ended.status == 0, ended.output
+    assert not differences(undisturbed, left_by(folder / "workers"))
+
+
+# A save is: sync the file, rename it, sync its folder, then the same for last_checkpoint.
+@pytest.mark.parametrize(
+    ("function", "call"), [("fsync", 1), ("fsync", 5), ("replace", 1), ("replace", 4)]
+)
+def test_killed_while_a_checkpoint_is_written(
+    folder: Path, undisturbed: dict[str, Any], function: str, call: int
+) -> None:
+    config = tiny_config(folder, f"{function}{call}")
+    killed = run_process(
+        ["--config-file", config],
+        folder / "log",
+        kill_at_call(scb_d2.files.os, function, call),
+    )
+    assert killed.status == -signal.SIGKILL
+    assert not differences(undisturbed, _resume(config, folder))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_in_the_middle_of_training(
+    folder: Path, undisturbed: dict[str, Any], workers: int
+) -> None:
+    config = tiny_config(folder, f"middle{workers}", DATALOADER__NUM_WORKERS=workers)
+    for step in (4, 3):  # of the process, so iterations 3 and 4
+        prepare = kill_at_call(ResumableTrainer, "run_step", step)
+        killed = run_process(["--config-file", config, "--resume"], folder / "log", prepare)
+        assert killed.status == -signal.SIGKILL, killed.output
+    assert not differences(undisturbed, _resume(config, folder))
+
+
+def test_killed_in_an_evaluation_that_decides_on_the_best(
+    folder: Path, undisturbed: dict[str, Any]
+) -> None:
+    config = tiny_config(folder, "evaluation")
+    from scb_d2.engine.trainer import Trainer
+
+    prepare = kill_at_call(Trainer, "_evaluate", 1)
+    assert run_process(["--config-file", config], folder / "log", prepare).status < 0
+    resumed = _resume(config, folder)
+    assert "Evaluating iteration 3, after which" in (folder / "evaluation.log").read_text()
+    assert not differences(undisturbed, resumed)
+
+
+def test_a_full_disk_stops_the_run_and_costs_nothing(
+    folder: Path, undisturbed: dict[str, Any]
+) -> None:
+    config = tiny_config(folder, "full")
+    prepare = kill_at_call(ResumableTrainer, "run_step", 4)
+    assert run_process(["--config-file", config], folder / "log", prepare).status < 0
+    before = (folder / "full" / "last_checkpoint").read_text()
+
+    def limit() -> None:
+        size = (folder / "full" / before).stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
+
+    ended = run_process(["--config-file", config, "--resume"], folder / "log", limit)
+    assert ended.status == 1
+    assert "cannot be written (File too large); earlier ones are untouched" in ended.output
+    assert "Traceback" not in ended.output
+    assert (folder / "full" / "last_checkpoint").read_text() == before
+    assert not differences(undisturbed, _resume(config, folder))
+
+
+def _kill_a_worker() -> None:
+    original: Callable[..., None] = ResumableTrainer.run_step
+
+    def run_step(self: ResumableTrainer) -> None:
+        if self.iter == 3:
+            multiprocessing.active_children()[0].kill()
+        original(self)
+
+    ResumableTrainer.run_step = run_step
+
+
+def test_a_dying_worker_is_one_sentence(folder: Path, undisturbed: dict[str, Any]) -> None:
+    config = tiny_config(folder, "worker", DATALOADER__NUM_WORKERS=2)
+    ended = run_process(["--config-file", config], folder / "log", _kill_a_worker)
+    assert ended.status == 1
+    assert "because a data loader's process died: DataLoader worker" in ended.output
+    assert "Traceback" not in ended.output
+    assert not differences(undisturbed, _resume(config, folder))
+
+
+@pytest.mark.parametrize("fault", ["empty tag", "dangling tag", "truncated", "flipped bit"])
+def test_what_is_not_whole_is_skipped(
+    folder: Path, undisturbed: dict[str, Any], fault: str
+) -> None:
+    config = tiny_config(folder, fault.replace(" ", "_"))
+    run = folder / config.stem
+    prepare = kill_at_call(ResumableTrainer, "run_step", 6)
+    assert run_process(["--config-file", config], folder / "log", prepare).status < 0
+    assert (run / "last_checkpoint").read_text() == "model_0000003.pth"
+    checkpoint = run / "model_0000003.pth"
+    if fault == "empty tag":
+        (run / "last_checkpoint").write_text("")
+    elif fault == "dangling tag":
+        (run / "last_checkpoint").write_text("model_0000005.pth")
+    else:
+        content = bytearray(checkpoint.read_bytes())
+        middle = len(content) // 2
+        content[middle] ^= 1
+        checkpoint.write_bytes(content if fault == "flipped bit" else content[:middle])
+    with (run / "metrics.json").open("a") as file:
+        file.write('{"iteration": 4, "lo')
+    resumed = _resume(config, folder)
+    first = 4 if fault.endswith("tag") else 2
+    assert (
+        f"Starting training from iteration {first}" in (folder / f"{config.stem}.log").read_text()
+    )
+    assert not differences(undisturbed, resumed)
+    assert all(line.endswith("}") for line in (run / "metrics.json").read_text().splitlines())
+
+
+def test_patience_ends_a_run_once_and_for_all(folder: Path) -> None:
+    changes = {
+        "TEST": {"EVAL_PERIOD": 2, "BEST_METRIC": "bbox/AP", "PATIENCE": 1},
+        "SOLVER__BASE_LR": 0.0,  # nothing gets better
+    }
+    config = tiny_config(folder, "patience", **changes)
+    ended = run_process(["--config-file", config], folder / "log")
+    assert ended.status == 0
+    assert "No better value in 1 evaluations: training ends after iteration 3." in ended.output
+    left = left_by(folder / "patience")
+    assert (left["final"]["iteration"], left["best"]["iteration"]) == (3, 1)
+    assert not differences(left, _resume(config, folder))
+
+    config = tiny_config(folder, "patience_killed", **changes)
+    from scb_d2.engine.best_checkpoint import Patience
+
+    prepare = kill_at_call(Patience, "after_step", 4)
+    assert run_process(["--config-file", config], folder / "log", prepare).status < 0
+    assert not differences(left, _resume(config, folder))
+
+
+@pytest.mark.slow
+def test_two_processes(folder: Path) -> None:
+    # Ranks are spawned, so that the kill comes from outside: when the second checkpoint is there.
+    flags = ["--num-gpus", "2", "MODEL.DEVICE", "cpu"]
+    config = tiny_config(folder, "two")
+    ended = run_process(["--config-file", config, *flags], folder / "two.log")
+    assert ended.status == 0, ended.output
+    expected = left_by(folder / "two")
+    assert len(expected["final"]["trainer"]["hooks"]["LossNormalizers"]["ranks"]) == 2
+
+    config = tiny_config(folder, "two_killed")
+    from scb_d2.engine import main as command_line
+
+    def prepare() -> None:
+        import threading
+        import time
+
+        def watch() -> None:
+            while not (folder / "two_killed" / "model_0000003.pth").exists():
+                time.sleep(0.01)
+            os.killpg(0, signal.SIGKILL)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+    assert command_line.main
+    assert run_process(["--config-file", config, *flags], folder / "log", prepare).status < 0
+    assert not (folder / "two_killed" / "model_final.pth").exists()
+    ended = run_process(["--config-file", config, "--resume", *flags], folder / "two.log")
+    assert ended.status == 0, ended.output
+    assert not differences(expected, left_by(folder / "two_killed"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_at_random_moments(folder: Path, undisturbed: dict[str, Any], workers: int) -> None:
+    dice = random.Random(workers)
+    kills = 0
+    for number in range(int(os.environ.get("KILLED_RUNS", "10"))):
+        config = tiny_config(folder, f"random{workers}_{number}", DATALOADER__NUM_WORKERS=workers)
+        for _ in range(3):
+            ended = run_process(
+                ["--config-file", config, "--resume"],
+                folder / "log",
+                kill_after=dice.uniform(0.3, 5),
+                with_signal=dice.choice([signal.SIGKILL, signal.SIGTERM]),
+            )
+            assert ended.status <= 0, ended.output
+            kills += ended.status < 0
+        assert not differences(undisturbed, _resume(config, folder))
+    print(f"{kills} kills survived with {workers} workers")
