@@ -24,8 +24,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from .data.mapper import CheckedDatasetMapper
+from .engine.checkpoint import load_tensors
 from .engine.coco_evaluator import ZeroAwareCOCOEvaluator
 from .engine.config_errors import read_yaml
+from .engine.safe_yaml import is_lazy_dump
 from .errors import ConfigError
 from .matching import ScaleBalancedMatcher
 from .modeling import (
@@ -100,7 +102,7 @@ def export_run(run: str, output: str, weights: str | None = None) -> tuple[str, 
         raise ConfigError(f"--output {output} is the run itself; choose another folder.")
     state = _model_state(weights or _checkpoint(run))
     exported = os.path.abspath(os.path.join(output, CHECKPOINT_FILE))
-    is_lazy = "_target_" in (read_yaml(config).get("model") or {})
+    is_lazy = is_lazy_dump(config)
     if is_lazy:
         stock, model = _stock_lazy_config(config)
         stock.train.init_checkpoint = exported
@@ -135,12 +137,7 @@ def _checkpoint(run: str) -> str:
 def _model_state(path: str) -> dict[str, torch.Tensor]:
     if not os.path.isfile(path):
         raise ConfigError(f"the checkpoint {path} does not exist.")
-    try:
-        # Detectron2's checkpoints hold the state of schedulers and hooks too.
-        checkpoint = torch.load(path, map_location="cpu", weights_only=False)
-    except Exception as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise ConfigError(f"the checkpoint {path} cannot be read: {first_line}") from None
+    checkpoint = load_tensors(path)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("model"), dict):
         raise ConfigError(f"the checkpoint {path} holds no model; give one of train_net.py.")
     return checkpoint["model"]

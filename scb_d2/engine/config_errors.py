@@ -10,6 +10,7 @@ import yaml
 from detectron2.config import CfgNode
 
 from ..errors import ConfigError, UserError
+from .safe_yaml import SafeCfgNode
 
 __all__ = ["key_names", "read_yaml", "readable_merge_errors"]
 
@@ -32,13 +33,16 @@ def key_names(cfg: CfgNode, prefix: str = "") -> list[str]:
 
 
 def read_yaml(path: str) -> dict[str, Any]:
-    """Read a YAML config and what it inherits through ``_BASE_``.
+    """Read a YAML config and what it inherits through ``_BASE_``, without running code in it.
 
     Raises:
         ConfigError: if a file is missing, is not YAML, or holds no keys.
     """
     try:
-        loaded = CfgNode.load_yaml_with_base(path, allow_unsafe=True)
+        loaded = SafeCfgNode.load_yaml_with_base(path)
+    except yaml.constructor.ConstructorError as error:
+        problem = f"{error.problem} ({error.problem_mark.name}, line {error.problem_mark.line + 1})"
+        raise ConfigError(f"{path} holds what is no plain value: {problem}.") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {_one_line(error)}.") from None
     except UnicodeDecodeError:
@@ -68,7 +72,14 @@ def readable_merge_errors(cfg: CfgNode, source: str) -> Iterator[None]:
         yield
     except UserError as error:
         raise ConfigError(f"{source}: {error}") from None
-    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (
+        AssertionError,
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        yaml.YAMLError,
+    ) as error:
         raise ConfigError(f"{source}: {_merge_sentence(cfg, error)}") from None
 
 

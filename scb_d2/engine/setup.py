@@ -74,7 +74,8 @@ def _merge_file(cfg: CfgNode, path: str) -> None:
     loaded = read_yaml(path)
     with readable_merge_errors(cfg, path):
         if loaded.get("VERSION", cfg.VERSION) != cfg.VERSION:
-            cfg.merge_from_file(path)  # Detectron2 converts the keys of old versions
+            # Detectron2 converts the keys of old versions.
+            cfg.merge_from_file(path, allow_unsafe=False)
         else:
             cfg.merge_from_other_cfg(CfgNode(_fitting(loaded, cfg)))
 

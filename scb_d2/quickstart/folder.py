@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from detectron2.config import CfgNode
 
+from ..engine.safe_yaml import load_yaml
 from ..errors import ConfigError
 
 __all__ = ["SUMMARY_FILE", "clear_run", "finished_summary", "prepare_folder"]
@@ -50,10 +51,10 @@ def prepare_folder(cfg: CfgNode, restart: bool) -> None:
         clear_run(folder)
         return
     try:
-        old = _flat(yaml.unsafe_load(config.read_text(encoding="utf-8")))
+        old = _flat(load_yaml(config.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError):
         old = {}
-    new = _flat(yaml.unsafe_load(cfg.dump()))
+    new = _flat(load_yaml(cfg.dump()))
     for key in sorted(new.keys() | old.keys()):
         if key not in _MACHINE_KEYS and old.get(key) != new.get(key):
             raise ConfigError(

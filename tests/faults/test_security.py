@@ -1,0 +1,129 @@
+"""Files from elsewhere run no code and lead nowhere."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from scb_d2.analysis.matches_page import _objects
+from scb_d2.engine.checkpoint import SafeCheckpointer, load_tensors
+from scb_d2.engine.config_errors import read_yaml
+from scb_d2.engine.safe_yaml import arithmetic
+from scb_d2.engine.setup import load_config
+from scb_d2.errors import ConfigError
+
+
+class _Bomb:
+    """Writes a file when it is unpickled."""
+
+    def __reduce__(self) -> tuple:
+        return (Path.write_text, (Path("ran"), "code"))
+
+
+def test_the_zoo_s_anchor_sizes_are_worked_out() -> None:
+    cfg = load_config("COCO-Detection/retinanet_R_50_FPN_1x.yaml", ["MODEL.DEVICE", "cpu"])
+    expected = [[x, x * 2 ** (1.0 / 3), x * 2 ** (2.0 / 3)] for x in [32, 64, 128, 256, 512]]
+    assert expected == cfg.MODEL.ANCHOR_GENERATOR.SIZES
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "__import__('os').system('touch ran')",
+        "open('ran', 'w')",
+        "().__class__.__bases__[0].__subclasses__()",
+        "[x for x in (y := [1])]",
+        "[[x for x in x] for x in [1]]",
+        "(lambda: 1)()",
+        "'a' * 3",
+        "9 ** 9 ** 9",
+        "10 ** 60 * 10 ** 60",
+        "1 / 0",
+        "(" * 500 + "1" + ")" * 500,
+        "x",
+    ],
+)
+def test_code_in_yaml_is_refused(expression: str, tmp_path: Path) -> None:
+    with pytest.raises(yaml.YAMLError):
+        arithmetic(expression)
+    path = tmp_path / "config.yaml"
+    path.write_text(f"A: !!python/object/apply:eval [{expression!r}]\n")
+    with pytest.raises(ConfigError) as error:
+        read_yaml(str(path))
+    assert "\n" not in str(error.value)
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    "tag", ["object/apply:os.system", "object/new:os.system", "name:os.system", "module:os"]
+)
+@pytest.mark.parametrize("as_base", [False, True])
+def test_python_tags_are_refused_in_a_base_too(tag: str, as_base: bool, tmp_path: Path) -> None:
+    path = base = tmp_path / "base.yaml"
+    base.write_text(f"A: !!python/{tag} ['touch ran']\n")
+    if as_base:
+        path = tmp_path / "config.yaml"
+        path.write_text("_BASE_: base.yaml\nB: 1\n")
+    with pytest.raises(ConfigError, match=f"could not determine a constructor .*{tag}"):
+        read_yaml(str(path))
+    assert not Path("ran").exists()
+
+
+@given(st.recursive(st.floats(-1e3, 1e3) | st.integers(-1000, 1000), st.lists, max_leaves=20))
+def test_arithmetic_reads_what_python_writes(value: object) -> None:
+    assert arithmetic(repr(value)) == value
+
+
+@given(st.text(alphabet="[](){}x1.+-*/% forinlambd_'\":=,", max_size=40))
+def test_arithmetic_refuses_or_gives_numbers(expression: str) -> None:
+    try:
+        value = arithmetic(expression)
+    except yaml.YAMLError:
+        return
+    assert all(type(v) in (int, float) for v in _leaves(value))
+
+
+def _leaves(value: object) -> list:
+    return [x for item in value for x in _leaves(item)] if isinstance(value, list) else [value]
+
+
+def test_a_pickle_in_a_checkpoint_is_named_and_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    torch.save({"model": {}, "bomb": _Bomb()}, path)
+    with pytest.raises(ConfigError) as error:
+        load_tensors(path)
+    assert str(error.value).startswith(
+        f"the weights {path} are a Python pickle that holds getattr,"
+    )
+    for suffix in (".pth", ".pkl", ".pyth"):
+        plain = tmp_path / f"plain{suffix}"
+        plain.write_bytes(pickle.dumps({"model": _Bomb()}))
+        with pytest.raises(ConfigError, match=r"pickle that holds|cannot be read as a checkpoint"):
+            SafeCheckpointer(nn.Linear(1, 1)).load(str(plain))
+    assert not Path("ran").exists()
+
+
+def test_a_pickle_of_arrays_loads_as_in_detectron2(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pkl"
+    arrays = {"weight": np.full((1, 1), 3.0, np.float32), "bias": np.zeros(1, np.float32)}
+    path.write_bytes(pickle.dumps({"model": arrays, "__author__": "someone"}, protocol=2))
+    model = nn.Linear(1, 1)
+    SafeCheckpointer(model).load(str(path))
+    assert model.weight.item() == 3.0
+
+
+def test_pages_escape_what_the_data_holds() -> None:
+    name = "<script>alert(1)</script>"
+    item = dict.fromkeys(("image_id", "annotation_id", "class", "size", "matches"), name)
+    item |= {"bbox_xyxy_native": [0, 0, 1, 1], "best_iou": 0.1}
+    page = "".join(_objects(name, {"count": 1, "objects": [item]}))
+    assert "<script>" not in page
+    assert page.count("&lt;script&gt;") == 6
