@@ -6,6 +6,7 @@ import argparse
 import json
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import Popen
 
@@ -85,8 +86,9 @@ def test_two_machines_finish_together(
     machines = [
         start(repo_root / "train_net.py", *flags, "--machine-rank", str(rank)) for rank in (1, 0)
     ]
-    for machine in machines:
-        _, error = machine.communicate(timeout=TIMEOUT)
+    with ThreadPoolExecutor() as pool:  # one whose output is not read would wait for a reader
+        outputs = list(pool.map(lambda machine: machine.communicate(timeout=TIMEOUT), machines))
+    for machine, (_, error) in zip(machines, outputs, strict=True):
         assert machine.returncode == 0, error
     assert _iteration(tmp_path / "run") == 3
     assert _world_sizes(tmp_path / "run") == ["2"]
