@@ -145,8 +145,10 @@ def load_tensors(path: str, **kwargs: Any) -> Any:
                 "could run code when loaded; only tensors and plain values are accepted."
             ) from None
         reason = "no file of torch.save"
-    except (EOFError, RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    except EOFError:
+        reason = "it ends too early"
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
     raise ConfigError(f"the weights {path} cannot be read as a checkpoint ({reason}).")
 
 

@@ -53,6 +53,8 @@ def read_yaml(path: str) -> dict[str, Any]:
         raise ConfigError(f"cannot read {role} {missing}: {error.strerror}.") from None
     except RecursionError:
         raise ConfigError(f"{path} names itself as its _BASE_.") from None
+    except UserError:
+        raise
     except (AssertionError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} does not hold config keys: {_one_line(error)}.") from None
     if not isinstance(loaded, dict):

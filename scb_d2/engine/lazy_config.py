@@ -78,7 +78,8 @@ def load_lazy_config(config_file: str, opts: list[str] | None = None) -> DictCon
     try:
         cfg = LazyConfig.load(path)
     except SyntaxError as error:
-        raise ConfigError(f"{path} is not valid Python: {' '.join(str(error).split())}.") from None
+        reason = " ".join(str(error.__cause__ or error).split()).rstrip("!")
+        raise ConfigError(f"{path} is not valid Python: {reason}.") from None
     train = cfg.get("train", {})
     _check_train_keys(train)
     cfg.train = OmegaConf.merge(TRAIN_DEFAULTS, train)

@@ -15,6 +15,8 @@ from typing import IO, Any
 import yaml
 from detectron2.config import CfgNode
 
+from ..errors import ConfigError
+
 __all__ = ["SafeCfgNode", "arithmetic", "is_lazy_dump", "load_yaml"]
 
 _EVAL_TAG = "tag:yaml.org,2002:python/object/apply:eval"
@@ -39,7 +41,19 @@ class SafeCfgNode(CfgNode):
     @classmethod
     def _open_cfg(cls, filename: str) -> StringIO:
         with super()._open_cfg(filename) as file:
-            return StringIO(yaml.safe_dump(load_yaml(file)))
+            content = load_yaml(file)
+        if not isinstance(content, dict):
+            raise ConfigError(f"{filename} does not hold config keys and values.")
+        _check_keys(content, filename)
+        return StringIO(yaml.safe_dump(content))
+
+
+def _check_keys(content: dict[Any, Any], filename: str) -> None:
+    for key, value in content.items():
+        if not isinstance(key, str):
+            raise ConfigError(f"{filename}: a config key must be text; got {key!r}.")
+        if isinstance(value, dict):
+            _check_keys(value, filename)
 
 
 def load_yaml(text: str | IO[str]) -> Any:

@@ -1,0 +1,199 @@
+"""Inputs that are wrong, by the name of what is wrong, for the command line.
+
+Each case writes what it needs into the current folder, which holds a sound data set in ``coco/``, a
+RetinaNet config ``good.yaml`` on it, its results ``results.json`` and a run's folder ``run/``, and
+returns the command line.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from tests.data.builders import write_coco
+from tests.faults.runs import REPO_ROOT
+
+Case = Callable[[], list[str]]
+
+CHECK = ["check", "--config-file"]
+RECALL = ["recall", "results.json", "coco/a.json"]
+
+GOOD = {
+    "_BASE_": str(REPO_ROOT / "configs" / "retinanet_scb.yaml"),
+    "MODEL": {
+        "DEVICE": "cpu",
+        "RESNETS": {"STEM_OUT_CHANNELS": 4, "RES2_OUT_CHANNELS": 8, "WIDTH_PER_GROUP": 4},
+        "FPN": {"OUT_CHANNELS": 8},
+        "RETINANET": {"NUM_CLASSES": 2, "NUM_CONVS": 1},
+    },
+    "DATASETS": {
+        "REGISTER": [
+            {"NAME": "mine", "FORMAT": "coco", "JSON": "coco/a.json", "IMAGES": "coco/images"}
+        ],
+        "TRAIN": ["mine"],
+        "TEST": [],
+    },
+}
+RESULTS = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 10, 12], "score": 0.5}]
+
+
+def write_good_inputs() -> None:
+    """Write the sound files that the cases change or name."""
+    write_coco(Path("coco"))
+    Path("good.yaml").write_text(yaml.safe_dump(GOOD))
+    Path("results.json").write_text(json.dumps(RESULTS))
+    Path("run").mkdir()
+
+
+def _config(text: str) -> Case:
+    """`check` on a config file of this text."""
+
+    def case() -> list[str]:
+        Path("config.yaml").write_text(text)
+        return [*CHECK, "config.yaml"]
+
+    return case
+
+
+def _options(*opts: str) -> Case:
+    """`check` on the good config with overrides."""
+    return lambda: [*CHECK, "good.yaml", *opts]
+
+
+def _lazy(text: str, *opts: str) -> Case:
+    """`check` on a LazyConfig of this text."""
+
+    def case() -> list[str]:
+        Path("config.py").write_text(text)
+        return [*CHECK, "config.py", *opts]
+
+    return case
+
+
+def _results(content: object, *flags: str) -> Case:
+    """`recall` on these results; text is written as it is."""
+
+    def case() -> list[str]:
+        text = content if isinstance(content, str) else json.dumps(content)
+        Path("results.json").write_text(text)
+        return [*RECALL, *flags]
+
+    return case
+
+
+def _result(**changes: object) -> Case:
+    changed = {**RESULTS[0], **changes}
+    return _results([{key: value for key, value in changed.items() if value is not None}])
+
+
+def _weights(name: str, content: object, *, pickled: bool = False) -> Case:
+    """`predict` with this file of weights."""
+
+    def case() -> list[str]:
+        if isinstance(content, bytes):
+            Path(name).write_bytes(content)
+        elif pickled:
+            Path(name).write_bytes(pickle.dumps(content))
+        else:
+            torch.save(content, name)
+        common = ["--config-file", "good.yaml", "--output", "out", "--weights", name]
+        return ["predict", "coco/images/a.png", *common]
+
+    return case
+
+
+def _predict(*words: str) -> Case:
+    return lambda: ["predict", *words]
+
+
+def _compare(*words: str) -> Case:
+    return lambda: ["compare", *words]
+
+
+_PREDICT = ("--config-file", "good.yaml", "--output", "out")
+
+CASES: dict[str, Case] = {
+    # config files
+    "config missing": lambda: [*CHECK, "none.yaml"],
+    "config is a folder": lambda: [*CHECK, "run"],
+    "config empty": _config(""),
+    "config a list": _config("- 1\n"),
+    "config a text": _config("words\n"),
+    "config not YAML": _config("MODEL: [1\n"),
+    "config with a tab": _config("MODEL:\n\tDEVICE: cpu\n"),
+    "config twice nested": _config("MODEL: {SCB: {ENABLED: {A: 1}}}\n"),
+    "config runs code": _config("A: !!python/object/apply:os.system ['true']\n"),
+    "config evaluates code": _config("A: !!python/object/apply:eval [\"open('x')\"]\n"),
+    "base missing": _config("_BASE_: none.yaml\n"),
+    "base itself": _config("_BASE_: config.yaml\n"),
+    "key misspelt": _config("MODEL: {SCB: {ENABLE: True}}\n"),
+    "key of numbers": _config("MODEL: {3: 4}\n"),
+    # values
+    "no value": _options("MODEL.SCB.ALPHA"),
+    "flag after overrides": _options("SEED", "1", "--strict"),
+    "alpha nan": _options("MODEL.SCB.ALPHA", "nan"),
+    "beta zero": _options("MODEL.SCB.BETA", "0"),
+    "form unknown": _options("MODEL.SCB.FORM", "informative"),
+    "stage unknown": _options("MODEL.SCB.STAGES", "third"),
+    "losses empty": _options("MODEL.SCB.LOSSES", "()"),
+    "text for a number": _options("SOLVER.MAX_ITER", "many"),
+    "group for a value": _options("MODEL.SCB", "1"),
+    # data sets
+    "set unknown": _options("DATASETS.TRAIN", "mime"),
+    "set unnamed": _options("DATASETS.TRAIN", "()"),
+    "register no list": _options("DATASETS.REGISTER", "3"),
+    "register without a name": _options("DATASETS.REGISTER", "[{'FORMAT': 'coco'}]"),
+    "register another format": _options("DATASETS.REGISTER", "[{'NAME': 'a', 'FORMAT': 'yolo'}]"),
+    "register without files": _options("DATASETS.REGISTER", "[{'NAME': 'a', 'FORMAT': 'coco'}]"),
+    # LazyConfigs
+    "lazy not Python": _lazy("model = = 1\n"),
+    "lazy without parts": _lazy("x = 1\n"),
+    "lazy with an unknown key": _lazy("train = dict(sed=1)\n"),
+    # results for recall
+    "results missing": lambda: ["recall", "none.json", "coco/a.json"],
+    "annotations missing": lambda: ["recall", "results.json", "none.json"],
+    "annotations are results": lambda: ["recall", "results.json", "results.json"],
+    "results not JSON": _results("["),
+    "results an object": _results({}),
+    "result a number": _results([1]),
+    "result without a score": _result(score=None),
+    "score a text": _result(score="high"),
+    "score nan": _result(score=float("nan")),
+    "box of three": _result(bbox=[1, 2, 3]),
+    "box of negative width": _result(bbox=[1, 2, -3, 4]),
+    "image unknown": _result(image_id=77),
+    "category unknown": _result(category_id=77),
+    "IoU of two": _results(RESULTS, "--iou", "2"),
+    "areas not rising": _results(RESULTS, "--areas", "9", "4"),
+    "input size without area": _results(RESULTS, "--input-size", "600", "800"),
+    "recall into a file": _results(RESULTS, "--output", "good.yaml"),
+    # compare and export
+    "baseline missing": _compare("--baseline", "none", "--candidate", "run", "--output", "out"),
+    "run without results": _compare("--baseline", "run", "--candidate", "run", "--output", "out"),
+    "export of nothing": lambda: ["export", "none", "--output", "out"],
+    "export of an empty run": lambda: ["export", "run", "--output", "out"],
+    # weights and images for predict
+    "no weights": _predict("coco/images/a.png", *_PREDICT),
+    "weights missing": _predict("coco/images/a.png", *_PREDICT, "--weights", "none.pth"),
+    "weights empty": _weights("empty.pth", b""),
+    "weights a text": _weights("text.pth", b"words"),
+    "weights truncated": _weights("cut.pth", b"PK\x03\x04" + bytes(64)),
+    "weights with code": _weights("code.pth", {"model": {}, "code": print}),
+    "weights a pickle with code": _weights("code.pkl", {"model": print}, pickled=True),
+    "weights of another model": _weights("other.pth", {"model": {"w": torch.zeros(1)}}),
+    "arrays of another model": _weights(
+        "other.pkl", {"model": {"w": np.zeros(1)}, "__author__": "me"}, pickled=True
+    ),
+    "image missing": _predict("none.png", *_PREDICT, "--weights", "none.pth"),
+    "pattern without images": _predict("none*.png", *_PREDICT, "--weights", "none.pth"),
+    "threshold of two": _predict("coco/images/a.png", *_PREDICT, "--score-threshold", "2"),
+    "predict into a file": _predict(
+        "coco/images/a.png", "--config-file", "good.yaml", "--output", "good.yaml"
+    ),
+}  # fmt: skip
