@@ -155,7 +155,7 @@ def test_wrong_values_set_as_attributes(cfg):
 def test_block_that_is_no_block(cfg, tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("MODEL: {SCB: true}\nVERSION: 2\n")
-    with pytest.raises(ConfigError, match="MODEL.SCB must hold keys and values; got True"):
+    with pytest.raises(ConfigError, match=r"MODEL.SCB must hold keys and values; got True"):
         cfg.merge_from_file(str(path))
 
 
