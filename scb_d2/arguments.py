@@ -20,8 +20,12 @@ def check_names(names: object, allowed: Sequence[str], name: str) -> tuple[str, 
     """Return one or more of the ``allowed`` strings, each once; a bare string is one of them."""
     given = (names,) if isinstance(names, str) else names
     # LazyConfigs give lists of their own kind.
-    fits = isinstance(given, Sequence) and len(given) > 0 and all(x in allowed for x in given)
-    if not fits or len(set(given)) < len(given):
+    if (
+        not isinstance(given, Sequence)
+        or len(given) == 0
+        or any(x not in allowed for x in given)
+        or len(set(given)) < len(given)
+    ):
         raise ConfigError(
             f"{name} must name one or more of {', '.join(allowed)}, each once; got {names!r}."
         )
@@ -30,7 +34,11 @@ def check_names(names: object, allowed: Sequence[str], name: str) -> tuple[str, 
 
 def check_factor(value: object, name: str) -> float:
     """Return ``value`` as a float if it is a finite number above 0."""
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value <= 0:
+    if (
+        not isinstance(value, Real)
+        or isinstance(value, bool)
+        or not math.isfinite(value)
+        or value <= 0
+    ):
         raise ConfigError(f"{name} must be a finite number above 0; got {value!r}.")
     return float(value)
