@@ -61,13 +61,11 @@ def _seeded() -> None:
 
 @pytest.fixture(autouse=True)
 def _catalogs_restored() -> Iterator[None]:
-    """Remove the data sets that a test registered."""
-    datasets, metadata = set(DatasetCatalog.list()), set(MetadataCatalog.list())
+    """Put back the data sets that were registered before a test."""
+    before = [(catalog, dict(catalog.data)) for catalog in (DatasetCatalog, MetadataCatalog)]
     yield
-    for name in set(DatasetCatalog.list()) - datasets:
-        DatasetCatalog.remove(name)
-    for name in set(MetadataCatalog.list()) - metadata:
-        MetadataCatalog.remove(name)
+    for catalog, entries in before:
+        catalog.data = entries
 
 
 @pytest.fixture(autouse=True)
