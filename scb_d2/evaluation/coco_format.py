@@ -135,9 +135,9 @@ def load_ground_truth(source: str | Path | Mapping[str, Any], name: str = "") ->
         if not isinstance(data.get(key), list):
             raise DataError(f"{name}: the list '{key}' is missing (COCO detection format).")
 
-    images = sorted(data["images"], key=lambda image: _sort_key(_field(image, "id", name, "image")))
+    images = sorted(data["images"], key=lambda image: _sort_key(image, name, "image"))
     image_ids = tuple(image["id"] for image in images)
-    categories = sorted(data["categories"], key=lambda c: _field(c, "id", name, "category"))
+    categories = sorted(data["categories"], key=lambda c: _sort_key(c, name, "category"))
     category_ids = tuple(category["id"] for category in categories)
     for kind, ids in (("image", image_ids), ("category", category_ids)):
         if len(set(ids)) != len(ids):
@@ -147,11 +147,10 @@ def load_ground_truth(source: str | Path | Mapping[str, Any], name: str = "") ->
     image = _indices(annotations, "image_id", image_ids, name, "annotation", "images")
     category = _indices(annotations, "category_id", category_ids, name, "annotation", "categories")
     boxes = _boxes(annotations, name, "annotation")
-    area = np.array([a.get("area", np.nan) for a in annotations], dtype=np.float64)
+    area = _numbers([a.get("area", np.nan) for a in annotations], name, "an annotation's area")
     area = np.where(np.isnan(area), boxes[:, 2] * boxes[:, 3], area)
-    sizes = np.array(
-        [(i.get("width", np.nan), i.get("height", np.nan)) for i in images], dtype=np.float64
-    ).reshape(-1, 2)
+    sides = [i.get(key, np.nan) for i in images for key in ("width", "height")]
+    sizes = _numbers(sides, name, "an image's width or height").reshape(-1, 2)
     return GroundTruth(
         image_ids=image_ids,
         image_sizes=sizes,
@@ -213,8 +212,21 @@ def load_detections(
     return Detections(image=image, category=category, boxes=boxes, scores=scores)
 
 
-def _sort_key(value: int | str) -> tuple[bool, int | str]:
+def _sort_key(entry: Any, name: str, kind: str) -> tuple[bool, int | str]:
+    value = _field(entry, "id", name, kind)
+    if not isinstance(value, int | float | str):
+        raise DataError(f"{name}: the {kind} id {value!r} is neither a number nor text.")
     return isinstance(value, str), value
+
+
+def _numbers(values: Sequence[Any], name: str, what: str) -> Array:
+    for value in values:
+        if not isinstance(value, int | float):
+            raise DataError(f"{name}: {what} is {value!r}, which is no number.")
+    try:
+        return np.array(values, dtype=np.float64)
+    except OverflowError as error:
+        raise DataError(f"{name}: {what} is too large for a number.") from error
 
 
 def _field(entry: Any, key: str, name: str, kind: str, number: int | None = None) -> Any:
