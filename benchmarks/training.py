@@ -19,8 +19,8 @@ from .harness import Ratio, compare, from_pairs, seconds
 from .scenes import batch, config
 
 _CONFIGS = {
-    "RetinaNet R50-FPN": ("configs/retinanet_scb.yaml", (), (480, 640)),
-    "Faster R-CNN R50-FPN": ("configs/faster_rcnn_scb.yaml", (), (480, 640)),
+    "RetinaNet R50-FPN": ("configs/retinanet_scb.yaml", (), (320, 480)),
+    "Faster R-CNN R50-FPN": ("configs/faster_rcnn_scb.yaml", (), (320, 480)),
     "SSD300": ("projects/SSD/configs/ssd300_voc_scb.yaml", (), (300, 300)),
 }
 _NEVER = 10**9
@@ -36,7 +36,7 @@ def measure(device: str, quick: bool) -> Iterator[Ratio]:
         data = batch(2, *size)
         with EventStorage() as storage:
             storage.iter = 1
-            pairs = 3 if quick else 15
+            pairs = 3 if quick else 11
             step = [_step(model, data) for model in (on, off)]
             yield compare(f"training step, {name}", *step, pairs, device, target=1.005)
             yield _added(name, (on, off), step, pairs, device)

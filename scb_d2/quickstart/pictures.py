@@ -21,7 +21,7 @@ __all__ = ["CURVES_FILE", "GRID_FILE", "SCORE_THRESHOLD", "write_pictures"]
 
 CURVES_FILE = "curves.png"
 GRID_FILE = "detections.png"
-SCORE_THRESHOLD = 0.4
+SCORE_THRESHOLD = 0.35
 _PICTURES = 8
 _PICTURE_SIDE = 480
 
