@@ -106,10 +106,12 @@ class ResumableTrainer(DefaultTrainer):
         """One sentence for a data loader's process that died, which is noticed at any moment."""
         try:
             yield
-        except RuntimeError as error:
-            if not _DEAD_WORKER.search(str(error)):
-                raise
+        except (RuntimeError, ConnectionError, EOFError) as error:
             reason = " ".join(str(error).split())
+            if not isinstance(error, RuntimeError):  # it died while it handed a batch over
+                reason = f"DataLoader worker closed its connection ({reason})."
+            elif not _DEAD_WORKER.search(reason):
+                raise
             raise RunError(
                 f"Training stopped at iteration {self.iter} because a data loader's process died: "
                 f"{reason} Go on with --resume, with fewer workers if memory ran out."
@@ -123,6 +125,7 @@ class ResumableTrainer(DefaultTrainer):
     def train_until_patience_ends(self, train: Callable[[], object]) -> object:
         """Call ``train``; the end of patience is a normal end."""
         try:
-            return train()
+            with self._dead_workers_named():  # the signal may come as late as in after_train
+                return train()
         except PatienceExhausted:
             return None
