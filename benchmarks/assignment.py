@@ -34,8 +34,9 @@ def stock(gt_boxes, anchors):
 def measure(device: str, quick: bool) -> Iterator[Ratio]:
     """Time over objects and anchors; memory of the crowded case (CPU)."""
     targets = {(7, 200_000): 1.0, (1000, 200_000): 0.05 if device == "cpu" else 1.0}
-    counts = [7, 100] if quick else [1, 7, 30, 100, 300, 1000, 2000]
-    for num_anchors in [10_000] if quick else [10_000, 100_000, 200_000, 400_000]:
+    few, many = [7, 1000], [1, 7, 30, 100, 300, 1000, 2000]
+    grid = {10_000: many, 100_000: few, 200_000: many, 400_000: few}
+    for num_anchors, counts in ({10_000: [7, 100]} if quick else grid).items():
         anchors = anchors_of(num_anchors).to(device)
         for num_objects in counts:
             gt_boxes = objects(num_objects).to(device)

@@ -132,10 +132,11 @@ def _blocks(gt_boxes: Tensor, anchors: Tensor, size: int) -> Iterator[tuple[int,
 def _iou(gt_boxes: Tensor, anchors: Tensor) -> Tensor:
     """``pairwise_iou`` coordinate by coordinate: (O, 1, 4) with (C, 4) or (O, C, 4) -> (O, C)."""
     gt_x1, gt_y1, gt_x2, gt_y2 = gt_boxes.unbind(dim=-1)
-    x1, y1, x2, y2 = anchors.unbind(dim=-1)
-    width = (torch.min(gt_x2, x2) - torch.max(gt_x1, x1)).clamp_(min=0)
-    height = (torch.min(gt_y2, y2) - torch.max(gt_y1, y1)).clamp_(min=0)
+    x1, y1, x2, y2 = anchors.movedim(-1, 0).contiguous()  # a third faster than strided columns
+    width = torch.min(gt_x2, x2).sub_(torch.max(gt_x1, x1)).clamp_(min=0)
+    height = torch.min(gt_y2, y2).sub_(torch.max(gt_y1, y1)).clamp_(min=0)
     inter = width.mul_(height)
+    apart = (inter > 0).logical_not_()
     gt_area = (gt_x2 - gt_x1) * (gt_y2 - gt_y1)
     area = (x2 - x1) * (y2 - y1)
-    return torch.where(inter > 0, inter / (gt_area + area - inter), 0.0)
+    return inter.div_((gt_area + area).sub_(inter)).masked_fill_(apart, 0.0)
