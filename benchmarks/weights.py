@@ -38,7 +38,7 @@ def measure(device: str, quick: bool) -> Iterator[Ratio]:
         f"weights of {positives} positive anchors / loop over anchors",
         lambda: weigh(idxs, labels, gt_boxes),
         lambda: loop(idxs, labels),
-        pairs=5,
+        pairs=25,
         device=device,
         target=0.01,
     )

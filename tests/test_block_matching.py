@@ -131,11 +131,16 @@ def test_a_matcher_of_ones_own_is_given_the_table():
     assert torch.equal(idxs, stock[0]) and torch.equal(labels, stock[1])
 
 
-def test_no_table_is_made(monkeypatch):
+def test_who_makes_a_table(monkeypatch):
     monkeypatch.setattr("scb_d2.matching.pairwise_iou", None)
-    for matching in ("auto", "blocks"):
+    monkeypatch.setattr("scb_d2.matching._CPU_TABLE_LIMIT", 4 * len(grid()))
+
+    def match(matching, count):
         matcher = ScaleBalancedMatcher([0.5], [0, 1], True, "stock", matching)
-        match_boxes(Boxes(random_boxes(3)), Boxes(grid()), matcher)
-    with pytest.raises(TypeError):
-        matcher = ScaleBalancedMatcher([0.5], [0, 1], True, "stock", "table")
-        match_boxes(Boxes(random_boxes(3)), Boxes(grid()), matcher)
+        match_boxes(Boxes(random_boxes(count)), Boxes(grid()), matcher)
+
+    match("blocks", 1)
+    match("auto", 4)
+    for matching, count in [("auto", 3), ("table", 4)]:
+        with pytest.raises(TypeError):
+            match(matching, count)
