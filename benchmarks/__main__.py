@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 from pathlib import Path
 
 import torch
 
-from .harness import Ratio, hardware
+from scb_d2.hardware import hardware
+
+from .harness import Ratio
 
 _MODULES = ("weights", "assignment", "training", "data_loading", "evaluation", "matches")
 
@@ -24,7 +27,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     devices = ["cpu"] + ["cuda"] * torch.cuda.is_available()
-    found = {"hardware": hardware(), "results": {}}
+    found = {"hardware": hardware() | {"load_average": os.getloadavg()[0]}, "results": {}}
     for device in devices:
         for name in args.only:
             measure = importlib.import_module(f"benchmarks.{name}").measure

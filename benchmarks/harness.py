@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["Ratio", "compare", "hardware", "peak_memory_of", "seconds"]
+__all__ = ["Ratio", "compare", "peak_memory_of", "seconds"]
 
 
 @dataclass
@@ -112,27 +111,3 @@ def peak_memory_of(code: str) -> float:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     return float(run.stdout.split()[-1]) / 1024
-
-
-def hardware() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    found = {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "torch": torch.__version__,
-        "torch_threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "load_average": os.getloadavg()[0],
-    }
-    if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-    return found
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
-        return names[0] if names else platform.machine()
-    except OSError:
-        return platform.processor() or platform.machine()

@@ -10,6 +10,7 @@ A plan is a YAML file::
       stock: {MODEL.SCB.ENABLED: False}
       uniform: {MODEL.SCB.FORM: uniform}
       scb: {}
+    comparisons: [[uniform, scb]]     # beside every arm with the first
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from ..evaluation.output import to_json
 
 __all__ = ["Experiment", "TrainingRun", "load_plan", "train_all", "train_in_subprocess"]
 
-_KEYS = {"config", "output", "seeds", "overrides", "arms", "num_gpus"}
+_KEYS = {"config", "output", "seeds", "overrides", "arms", "comparisons", "num_gpus"}
 _RESERVED = {"SEED": "seeds", "OUTPUT_DIR": "output"}
-_MARKER = "experiment_run.json"
+MARKER = "experiment_run.json"
 _TRAIN = "import sys; from scb_d2.engine.main import main; sys.exit(main())"
 
 
@@ -76,14 +77,26 @@ class TrainingRun:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A checked plan; `arms` holds the runs of every arm by seed, the baseline first."""
+    """A checked plan.
 
+    Attributes:
+        plan: its file.
+        output: folder of the runs and comparisons.
+        arms: the runs of every arm by seed, the first arm first.
+        comparisons: (baseline, candidate) arms by name: every arm with the first, then what the
+            plan asks for beside these.
+    """
+
+    plan: Path
     output: Path
     arms: dict[str, list[TrainingRun]]
+    comparisons: tuple[tuple[str, str], ...]
 
-    @property
-    def baseline(self) -> str:
-        return next(iter(self.arms))
+    def comparison_folder(self, baseline: str, candidate: str) -> Path:
+        """Where the comparison of two arms is written."""
+        first = next(iter(self.arms))
+        name = candidate if baseline == first else f"{candidate}_against_{baseline}"
+        return self.output / "compare" / name
 
 
 def load_plan(path: str | Path) -> Experiment:
@@ -128,7 +141,10 @@ def load_plan(path: str | Path) -> Experiment:
             TrainingRun(str(name), seed, output / str(name) / f"seed{seed}", config, opts, num_gpus)
             for seed in seeds
         ]
-    return Experiment(output, runs)
+    first, *others = runs
+    pairs = [(first, name) for name in others]
+    pairs += _comparisons(path, plan.get("comparisons"), list(runs), pairs)
+    return Experiment(path, output, runs, tuple(pairs))
 
 
 def train_in_subprocess(run: TrainingRun) -> None:
@@ -171,16 +187,18 @@ def train_all(
             say(f"{title}: finished before")
             continue
         run.folder.mkdir(parents=True, exist_ok=True)
+        resumed = (run.folder / MARKER).is_file()
         _mark(run, finished=False)
         say(f"{title}: training, see {run.folder / 'console.txt'}")
         start = time.monotonic()
         train(run)
-        _mark(run, finished=True)
-        say(f"{title}: done in {(time.monotonic() - start) / 60:.1f} min")
+        minutes = (time.monotonic() - start) / 60
+        _mark(run, finished=True, minutes=None if resumed else minutes)
+        say(f"{title}: done in {minutes:.1f} min")
 
 
 def _is_finished(run: TrainingRun) -> bool:
-    marker = run.folder / _MARKER
+    marker = run.folder / MARKER
     if not marker.is_file():
         if run.folder.is_dir() and any(run.folder.iterdir()):
             raise UserError(
@@ -196,11 +214,30 @@ def _is_finished(run: TrainingRun) -> bool:
     return known["finished"]
 
 
-def _mark(run: TrainingRun, finished: bool) -> None:
-    marker = run.folder / _MARKER
+def _mark(run: TrainingRun, finished: bool, minutes: float | None = None) -> None:
+    marker = run.folder / MARKER
     partial = marker.with_suffix(".partial")
-    partial.write_text(to_json({"run": run.identity, "finished": finished}), encoding="utf-8")
+    state = {"run": run.identity, "finished": finished, "minutes": minutes}
+    partial.write_text(to_json(state), encoding="utf-8")
     partial.replace(marker)
+
+
+def _comparisons(
+    plan: Path, value: Any, arms: list[str], known: list[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    pairs = [] if value is None else value
+    if not isinstance(pairs, list):
+        raise ConfigError(f"{plan}: comparisons must be a list of [baseline, candidate].")
+    checked: list[tuple[str, str]] = []
+    for pair in pairs:
+        named = isinstance(pair, list) and len(pair) == 2 and all(arm in arms for arm in pair)
+        if not named or pair[0] == pair[1] or tuple(pair) in [*known, *checked]:
+            raise ConfigError(
+                f"{plan}: comparisons: {pair!r} must be two of the arms ({', '.join(arms)}), "
+                "[baseline, candidate], a pair not compared anyway."
+            )
+        checked.append(tuple(pair))
+    return checked
 
 
 def _config_file(plan: Path, value: Any) -> Path:

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name == asked_for:
             module = importlib.import_module(f"{__name__}.{name}")
             module.add_arguments(command)
-            command.set_defaults(command_function=module.run)
+            command.set_defaults(command_function=module.run, typed=argv)
     args = parser.parse_args(argv)
     return report_user_errors(lambda: args.command_function(args))
 

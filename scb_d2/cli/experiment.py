@@ -2,10 +2,12 @@
 
 PLAN.yaml names a config, an output folder, seeds and arms (name: overrides; the first is the
 baseline). Finished runs are skipped and interrupted ones resumed. Then every other arm is compared
-with the baseline, as 'scb-d2 compare' does, into OUTPUT/compare/<arm>.
+with the baseline, as 'scb-d2 compare' does, into OUTPUT/compare/<arm>, and OUTPUT/summary.json
+gathers settings, hardware and every number.
 """
 
 import argparse
+import shlex
 
 from .compare import add_compare_arguments, compare_settings_of
 from .recall import area_scales_of
@@ -30,22 +32,28 @@ def run(args: argparse.Namespace) -> None:
     from ..analysis.compare_report import headline
     from ..analysis.compare_runs import load_arms
     from ..analysis.experiment import load_plan, train_all
+    from ..analysis.experiment_summary import summarize
+    from ..evaluation.output import to_json
 
     settings = compare_settings_of(args)
     experiment = load_plan(args.plan)
     train_all(experiment, say=lambda line: print(line, flush=True))
     if args.train_only:
         return
-    baseline, *others = experiment.arms
-    for name in others:
+    results = {}
+    for baseline, candidate in experiment.comparisons:
         arms = load_arms(
             [run.folder for run in experiment.arms[baseline]],
-            [run.folder for run in experiment.arms[name]],
+            [run.folder for run in experiment.arms[candidate]],
             pair="seed",
         )
         scales = area_scales_of(args, arms.ground_truth.image_sizes)
         comparison = compare_arms(arms, settings, area_scales=scales, progress=True)
-        folder = experiment.output / "compare" / name
+        folder = experiment.comparison_folder(baseline, candidate)
         write_comparison(comparison, folder)
-        print(f"{name} against {baseline}: {headline(comparison.result)}")
+        results[baseline, candidate] = comparison.result
+        print(f"{candidate} against {baseline}: {headline(comparison.result)}")
         print(f"Written to {folder}: compare.html, compare.md, compare.json.")
+    summary = to_json(summarize(experiment, shlex.join(["scb-d2", *args.typed]), results))
+    (experiment.output / "summary.json").write_text(summary, encoding="utf-8")
+    print(f"Written to {experiment.output}: summary.json.")

@@ -20,6 +20,11 @@ PLAN = {
     "arms": {"stock": {"MODEL.SCB.ENABLED": False}, "scb": None},
     "num_gpus": 1,
 }
+SIDES = ("baseline", "candidate")
+SETTINGS = {
+    "MODEL": {"META_ARCHITECTURE": "RetinaNet"},
+    "SOLVER": {"MAX_ITER": 5, "IMS_PER_BATCH": 2, "BASE_LR": 0.1},
+}
 
 
 @pytest.fixture
@@ -109,6 +114,10 @@ def test_runs_of_other_settings_are_never_mixed(plan, tmp_path):
         ({"config": "lazy.py"}, "YAML config"),
         ({"num_gpus": "all"}, "num_gpus"),
         ({"runs": 3}, "unknown key 'runs'"),
+        ({"comparisons": "scb"}, "comparisons must be a list"),
+        ({"comparisons": [["scb", "none"]]}, "['scb', 'none'] must be two of the arms"),
+        ({"comparisons": [["scb", "scb"]]}, "['scb', 'scb']"),
+        ({"comparisons": [["stock", "scb"]]}, "a pair not compared anyway"),
     ],
 )
 def test_malformed_plans_name_the_key(plan, changes, says):
@@ -130,15 +139,61 @@ def test_the_arms_are_compared(plan, tmp_path, monkeypatch, capsys):
     truth.write_text(json.dumps(data))
 
     def train(run):
-        rows = detections(data, 0.5 if run.arm == "stock" else 0.9, run.seed)
+        quality = {"stock": 0.5, "uniform": 0.7, "scb": 0.9}[run.arm]
+        rows = detections(data, quality, run.seed)
         scratch = tmp_path / "scratch" / f"{run.arm}{run.seed}"
         write_run(scratch, rows, run.seed, truth)
         for part in scratch.iterdir():
             part.rename(run.folder / part.name)
+        file = run.folder / "config.yaml"
+        config = SETTINGS | yaml.safe_load(file.read_text())
+        config["DATASETS"]["TRAIN"] = ["some"]
+        file.write_text(yaml.safe_dump(config))
 
     monkeypatch.setattr(module.train_all, "__defaults__", (train, silent))
-    assert main(["experiment", str(plan()), "--resamples", "5", "--pictures", "1"]) == 0
+    arms = PLAN["arms"] | {"uniform": {"MODEL.SCB.FORM": "uniform"}}
+    path = plan(arms=arms, comparisons=[["uniform", "scb"]])
+    assert main(["experiment", str(path), "--resamples", "5", "--pictures", "1"]) == 0
     assert "scb against stock: APs (primary)" in capsys.readouterr().out
     result = json.loads((tmp_path / "out" / "compare" / "scb" / "compare.json").read_text())
     assert [row["seed"] for row in result["pairs"]] == [1, 3]
     assert result["metrics"]["recall_small_0.1"]["difference"] > 0
+
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["command"] == f"scb-d2 experiment {path} --resamples 5 --pictures 1"
+    assert summary["seeds"] == [3, 1] and summary["iterations"] == 5
+    assert [(row["baseline"], row["candidate"]) for row in summary["comparisons"]] == [
+        ("stock", "scb"),
+        ("stock", "uniform"),
+        ("uniform", "scb"),
+    ]
+    for row in summary["comparisons"]:
+        base, cand = (summary["arms"][row[side]]["metrics"]["AP"] for side in SIDES)
+        means = [sum(values.values()) / 2 for values in (base, cand)]
+        assert row["metrics"]["AP"]["difference"] == pytest.approx(means[1] - means[0], abs=1e-3)
+        assert row["metrics"]["AP"] == rounded(compared(tmp_path, *(row[s] for s in SIDES))["AP"])
+    scb = summary["arms"]["scb"]
+    assert scb["overrides"] == {
+        "TEST.RECALL.ENABLED": "True",
+        "SOLVER.MAX_ITER": "5",
+        "SOLVER.STEPS": "[]",
+    }
+    assert len(scb["minutes"]) == 2 and min(scb["minutes"]) >= 0
+    assert not any("fp=baseline" in name for name in scb["metrics"])
+
+
+def compared(root, baseline, candidate):
+    name = candidate if baseline == "stock" else f"{candidate}_against_{baseline}"
+    return json.loads((root / "out" / "compare" / name / "compare.json").read_text())["metrics"]
+
+
+def rounded(row):
+    keys = ("difference", "t_interval", "bootstrap_interval", "interval")
+    keys += ("p_value", "adjusted_p", "verdict")
+    return {key: _round(row[key]) for key in keys}
+
+
+def _round(value):
+    if isinstance(value, list):
+        return [round(part, 4) for part in value]
+    return round(value, 4) if isinstance(value, float) else value
