@@ -6,19 +6,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, LazyConfig, get_cfg, instantiate
-from detectron2.modeling import (
-    ANCHOR_GENERATOR_REGISTRY,
-    BACKBONE_REGISTRY,
-    META_ARCH_REGISTRY,
-    PROPOSAL_GENERATOR_REGISTRY,
-    ROI_BOX_HEAD_REGISTRY,
-    ROI_HEADS_REGISTRY,
-    ROI_KEYPOINT_HEAD_REGISTRY,
-    ROI_MASK_HEAD_REGISTRY,
-    SEM_SEG_HEADS_REGISTRY,
-    build_model,
-)
-from detectron2.modeling.proposal_generator.rpn import RPN_HEAD_REGISTRY
+from detectron2.modeling import build_model
 from detectron2.utils.registry import Registry, locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
@@ -38,6 +26,7 @@ from .modeling import (
     ScaleBalancedRPN,
     ScaleBalancedStandardROIHeads,
 )
+from .modeling.build_errors import CLASS_KEYS
 
 __all__ = ["CHECKPOINT_FILE", "CONFIG_FILE", "export_run"]
 
@@ -56,20 +45,6 @@ _OURS = (
     ZeroAwareCOCOEvaluator,
 )
 """Classes that differ from their Detectron2 base in training or in messages only."""
-
-_NAMES: dict[str, Registry] = {
-    "META_ARCHITECTURE": META_ARCH_REGISTRY,
-    "BACKBONE.NAME": BACKBONE_REGISTRY,
-    "PROPOSAL_GENERATOR.NAME": PROPOSAL_GENERATOR_REGISTRY,
-    "ANCHOR_GENERATOR.NAME": ANCHOR_GENERATOR_REGISTRY,
-    "RPN.HEAD_NAME": RPN_HEAD_REGISTRY,
-    "ROI_HEADS.NAME": ROI_HEADS_REGISTRY,
-    "ROI_BOX_HEAD.NAME": ROI_BOX_HEAD_REGISTRY,
-    "ROI_MASK_HEAD.NAME": ROI_MASK_HEAD_REGISTRY,
-    "ROI_KEYPOINT_HEAD.NAME": ROI_KEYPOINT_HEAD_REGISTRY,
-    "SEM_SEG_HEAD.NAME": SEM_SEG_HEADS_REGISTRY,
-}
-"""Keys below ``MODEL`` that name a class."""
 
 
 def export_run(run: str, output: str, weights: str | None = None) -> tuple[str, str]:
@@ -162,7 +137,7 @@ def _shape(shape: torch.Size | None) -> str:
 def _stock_config(path: str) -> tuple[CfgNode, nn.Module]:
     stock = get_cfg()
     stock.merge_from_other_cfg(CfgNode(_known(read_yaml(path), stock)))
-    for key, registry in _NAMES.items():
+    for key, registry in CLASS_KEYS.items():
         group, _, name = f"MODEL.{key}".rpartition(".")
         node = stock.MODEL if group == "MODEL" else stock.MODEL[group.removeprefix("MODEL.")]
         if node[name]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import META_ARCH_REGISTRY
 
 from ..errors import DataError
 from .check_coco import check_coco, read_coco_json
@@ -248,18 +249,22 @@ def num_classes_key(cfg: CfgNode) -> str | None:
     """The key that holds the number of classes of the configured architecture.
 
     ``MODEL.<NAME>.NUM_CLASSES`` for an architecture that ends in that name, as ``RetinaNet`` and
-    ``SSD`` do; ``MODEL.ROI_HEADS.NUM_CLASSES`` for those with ROI heads; None for others.
+    ``SSD`` do, or is derived from one; ``MODEL.ROI_HEADS.NUM_CLASSES`` for those with ROI heads;
+    None for others.
     """
-    architecture = cfg.MODEL.META_ARCHITECTURE
-    named = [
-        key
-        for key, node in cfg.MODEL.items()
-        if isinstance(node, CfgNode)
-        and "NUM_CLASSES" in node
-        and architecture.lower().endswith(key.lower())
-    ]
-    if named:
-        return f"MODEL.{max(named, key=len)}.NUM_CLASSES"
-    if architecture.endswith(("RCNN", "PanopticFPN")):
-        return "MODEL.ROI_HEADS.NUM_CLASSES"
+    name = cfg.MODEL.META_ARCHITECTURE
+    known = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
+    bases = [base.__name__ for base in known.__mro__] if isinstance(known, type) else []
+    for architecture in (name, *bases):
+        named = [
+            key
+            for key, node in cfg.MODEL.items()
+            if isinstance(node, CfgNode)
+            and "NUM_CLASSES" in node
+            and architecture.lower().endswith(key.lower())
+        ]
+        if named:
+            return f"MODEL.{max(named, key=len)}.NUM_CLASSES"
+        if architecture.endswith(("RCNN", "PanopticFPN")):
+            return "MODEL.ROI_HEADS.NUM_CLASSES"
     return None

@@ -7,7 +7,7 @@ from ..data.checks import check_datasets
 from ..errors import ConfigError
 from ..evaluation.coco_backend import coco_eval_class
 from ..evaluation.config import recall_settings
-from ..modeling.build import scale_balanced_config
+from ..modeling.build import check_model
 from .checkpoint import find_checkpoint
 from .evaluators import check_evaluators
 
@@ -32,7 +32,7 @@ def check_run(cfg: CfgNode, num_processes: int, *, resume: bool, eval_only: bool
     Raises:
         UserError: one sentence that names the key or file.
     """
-    scale_balanced_config(cfg)
+    check_model(cfg)
     check_weights(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", cfg.OUTPUT_DIR, resume)
     if eval_only and not cfg.DATASETS.TEST:
         raise ConfigError("--eval-only needs a data set in DATASETS.TEST, which is empty.")

@@ -1,6 +1,6 @@
 """Detectron2's detectors with the scale-balanced loss. Importing registers them."""
 
-from .build import build_model, scale_balanced_config
+from .build import build_model, check_model, scale_balanced_config
 from .fast_rcnn import ScaleBalancedFastRCNNOutputLayers
 from .matched_objects import MatchedObjects
 from .retinanet import ScaleBalancedRetinaNet
@@ -20,5 +20,6 @@ __all__ = [
     "ScaleBalancedRetinaNet",
     "ScaleBalancedStandardROIHeads",
     "build_model",
+    "check_model",
     "scale_balanced_config",
 ]

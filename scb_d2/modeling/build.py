@@ -2,6 +2,7 @@
 
 import logging
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, ProposalNetwork
 from detectron2.modeling import build_model as build_stock_model
@@ -12,9 +13,10 @@ from torch import nn
 
 from ..arguments import check_names
 from ..config import STAGES, validate_config
-from ..errors import ConfigError
+from ..errors import ConfigError, UserError
+from .build_errors import readable_build_errors, unknown_class
 
-__all__ = ["build_model", "scale_balanced_config"]
+__all__ = ["build_model", "check_model", "scale_balanced_config"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +41,31 @@ def build_model(cfg: CfgNode) -> nn.Module:
 
     Raises:
         ConfigError: if a value of ``MODEL.SCB`` is not allowed, the architecture has none of the
-            stages that it names, or the model needs operators that this Detectron2 lacks.
+            stages that it names, the parts of the model do not fit each other, or it needs
+            operators that this Detectron2 lacks.
     """
-    return build_stock_model(scale_balanced_config(cfg))
+    balanced = scale_balanced_config(cfg)
+    with readable_build_errors(balanced):
+        return build_stock_model(balanced)
+
+
+def check_model(cfg: CfgNode) -> None:
+    """Check that the model of a config can be built, in some 0.1 s and without its memory.
+
+    Raises:
+        ConfigError: see :func:`build_model`.
+    """
+    weightless = cfg.clone()
+    weightless.defrost()
+    weightless.MODEL.DEVICE = "meta"
+    try:
+        with torch.device("meta"):
+            build_model(weightless)
+    except UserError:
+        raise
+    except Exception:
+        # Code of the user's own may need real tensors; should it be wrong, building for real tells.
+        logger.debug("The model cannot be built without memory.", exc_info=True)
 
 
 def scale_balanced_config(cfg: CfgNode) -> CfgNode:
@@ -61,6 +85,7 @@ def scale_balanced_config(cfg: CfgNode) -> CfgNode:
     if not cfg.MODEL.SCB.ENABLED:
         return cfg
     chosen = check_names(cfg.MODEL.SCB.STAGES, STAGES, "MODEL.SCB.STAGES")
+    _check_names(cfg)
     swapped = cfg.clone()
     swapped.defrost()
     available = _swap_names(swapped, chosen)
@@ -93,6 +118,13 @@ def _parts(cfg: CfgNode) -> list[tuple[str, CfgNode, str, Registry, dict[str, st
             ("MODEL.ROI_HEADS.NAME", model.ROI_HEADS, "NAME", ROI_HEADS_REGISTRY, ROI_HEADS)
         )
     return parts
+
+
+def _check_names(cfg: CfgNode) -> None:
+    """Refuse unknown parts, of which nobody could say what stages they have."""
+    for label, node, key, registry, _ in _parts(cfg)[1:]:
+        if node[key] not in registry and node[key] != "PrecomputedProposals":
+            raise ConfigError(unknown_class(label, node[key], registry))
 
 
 def _swap_names(cfg: CfgNode, chosen: tuple[str, ...]) -> set[str]:

@@ -66,6 +66,24 @@ def _options(*opts: str) -> Case:
     return lambda: [*CHECK, "good.yaml", *opts]
 
 
+def _train(*opts: str, config: str = "good.yaml") -> Case:
+    """`train_net.py`, in a folder that must not be there afterwards."""
+    return lambda: ["train_net.py", "--config-file", config, "OUTPUT_DIR", "out", *opts]
+
+
+def _train_rcnn(*opts: str) -> Case:
+    """The same of a two-stage detector."""
+    config = str(REPO_ROOT / "configs" / "faster_rcnn_scb.yaml")
+    data = ["DATASETS.REGISTER", str(GOOD["DATASETS"]["REGISTER"]), "DATASETS.TRAIN", "mine"]
+    common = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", *data, "DATASETS.TEST", "()"]
+    return _train(*common, *opts, config=config)
+
+
+def _train_ssd(name: str, *opts: str) -> Case:
+    """The same of a detector of the SSD family, by its toy config."""
+    return _train("MODEL.DEVICE", "cpu", *opts, config=str(REPO_ROOT / "projects" / name))
+
+
 def _lazy(text: str, *opts: str) -> Case:
     """`check` on a LazyConfig of this text."""
 
@@ -151,6 +169,52 @@ CASES: dict[str, Case] = {
     "register without a name": _options("DATASETS.REGISTER", "[{'FORMAT': 'coco'}]"),
     "register another format": _options("DATASETS.REGISTER", "[{'NAME': 'a', 'FORMAT': 'yolo'}]"),
     "register without files": _options("DATASETS.REGISTER", "[{'NAME': 'a', 'FORMAT': 'coco'}]"),
+    # models
+    "architecture unknown": _train(
+        "MODEL.META_ARCHITECTURE", "RetinaNett", "MODEL.SCB.ENABLED", "False"
+    ),
+    "architecture without the loss": _train("MODEL.META_ARCHITECTURE", "SemanticSegmentor"),
+    "backbone unknown": _train("MODEL.BACKBONE.NAME", "build_resnet"),
+    "backbone without the features": _train("MODEL.BACKBONE.NAME", "build_resnet_backbone"),
+    "feature unknown": _train("MODEL.RETINANET.IN_FEATURES", "['p2', 'p3']"),
+    "features none": _train("MODEL.RETINANET.IN_FEATURES", "[]"),
+    "trunk without the features": _train("MODEL.FPN.IN_FEATURES", "['res2']"),
+    "trunk without such maps": _train("MODEL.RESNETS.OUT_FEATURES", "['res3', 'res9']"),
+    "depth unknown": _train("MODEL.RESNETS.DEPTH", "20"),
+    "normalization unknown": _train("MODEL.RESNETS.NORM", "XN"),
+    "anchor sizes of two levels": _train("MODEL.ANCHOR_GENERATOR.SIZES", "[[8], [16]]"),
+    "anchor ratios of two levels": _train("MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", "[[1.0], [2.0]]"),
+    "anchor generator unknown": _train("MODEL.ANCHOR_GENERATOR.NAME", "Default"),
+    "matcher without a label": _train("MODEL.RETINANET.IOU_LABELS", "[0, 1]"),
+    "classes of other data": _train("MODEL.RETINANET.NUM_CLASSES", "3"),
+    "weights to start from missing": _train("MODEL.WEIGHTS", "none.pth"),
+    "proposals unknown": _train_rcnn("MODEL.PROPOSAL_GENERATOR.NAME", "RPNN"),
+    "proposals without the feature": _train_rcnn("MODEL.RPN.IN_FEATURES", "['p2', 'p9']"),
+    "heads unknown": _train_rcnn("MODEL.ROI_HEADS.NAME", "ROIHeads"),
+    "heads without the feature": _train_rcnn("MODEL.ROI_HEADS.IN_FEATURES", "['p9']"),
+    "heads of other data": _train_rcnn("MODEL.ROI_HEADS.NUM_CLASSES", "7"),
+    "SSD without the feature": _train_ssd(
+        "SSD/configs/ssd_toy.yaml", "MODEL.SSD.IN_FEATURES", "('conv4_3', 'conv4_4')"
+    ),
+    "SSD on another backbone": _train_ssd(
+        "SSD/configs/ssd_toy.yaml", "MODEL.BACKBONE.NAME", "build_resnet_backbone"
+    ),
+    "SSD of fewer maps than anchors": _train_ssd(
+        "SSD/configs/ssd_toy.yaml", "MODEL.SSD.IN_FEATURES", "('conv4_3', 'fc7')"
+    ),
+    "FSSD without the feature": _train_ssd(
+        "FSSD/configs/fssd_toy.yaml", "MODEL.SSD.IN_FEATURES", "('p0', 'p9')"
+    ),
+    "DSSD without the feature": _train_ssd(
+        "DSSD/configs/dssd_toy.yaml", "MODEL.SSD.IN_FEATURES", "('d3', 'd9')"
+    ),
+    "RefineDet without the feature": _train_ssd(
+        "RefineDet/configs/refinedet_toy.yaml", "MODEL.SSD.IN_FEATURES", "('conv4_3', 'p9')"
+    ),
+    "RefineDet of other data": _train_ssd(
+        "RefineDet/configs/refinedet_toy.yaml", "DATASETS.TRAIN", "mine", "DATASETS.TEST", "()",
+        "DATASETS.REGISTER", str(GOOD["DATASETS"]["REGISTER"]),
+    ),
     # LazyConfigs
     "lazy not Python": _lazy("model = = 1\n"),
     "lazy without parts": _lazy("x = 1\n"),

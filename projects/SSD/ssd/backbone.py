@@ -82,7 +82,8 @@ class SSDVGG(Backbone):
         for name in out_features:
             if name not in self._out_feature_channels:
                 raise ConfigError(
-                    f"there is no feature map {name!r}; there are "
+                    f"there is no feature map {name!r}, which MODEL.SSD.IN_FEATURES or "
+                    "MODEL.FSSD.FUSED_FEATURES names; there are "
                     f"{', '.join(self._out_feature_channels)}."
                 )
         self._out_features = list(out_features)
