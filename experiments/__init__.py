@@ -1,0 +1,1 @@
+"""Controlled experiments: plans, configs and their results; see README.md."""

@@ -1,0 +1,213 @@
+"""Write the tables of docs/results.md from results/*.json: ``python -m experiments.tables``.
+
+A table stands between ``<!-- table NAME KIND -->`` and ``<!-- end -->``; what is between them is
+replaced, the text around them is kept. A plan without results is marked "not run".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+__all__ = ["fill", "load_results", "main"]
+
+_HERE = Path(__file__).resolve().parent
+_PAGE = _HERE.parent / "docs" / "results.md"
+_BLOCK = re.compile(r"(<!-- table (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+_SIZES = {"s": "small", "m": "medium", "l": "large"}
+
+
+def load_results(folder: Path = _HERE / "results") -> dict[str, dict[str, Any]]:
+    """What the JSON files of a folder hold, by the name of the file."""
+    return {
+        path.stem: json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))
+    }
+
+
+def fill(page: str, results: dict[str, dict[str, Any]]) -> str:
+    """The page with all of its tables written anew."""
+
+    def table(match: re.Match[str]) -> str:
+        begin, name, kind, end = match.groups()
+        return f"{begin}{_KINDS[kind](name, results)}\n{end}"
+
+    return _BLOCK.sub(table, page)
+
+
+def main() -> None:
+    """Write the tables into docs/results.md."""
+    _PAGE.write_text(fill(_PAGE.read_text("utf-8"), load_results()), encoding="utf-8")
+
+
+def _about(name: str, results: dict[str, dict[str, Any]]) -> str:
+    found = results.get(name)
+    if not found:
+        return "Not run."
+    took = [minutes for arm in found["arms"].values() for minutes in arm["minutes"]]
+    known = [minutes for minutes in took if minutes is not None]
+    threads = found["hardware"]["torch_threads"]
+    machine = found["hardware"].get("gpu") or found["hardware"]["processor"]
+    return (
+        f"`{found['command']}`: {found['iterations']:,} iterations of "
+        f"{found['images_per_batch']} images, learning rate {found['base_lr']:g}, seeds "
+        f"{', '.join(map(str, found['seeds']))}; {found['test_images']} test images with "
+        f"{found['test_objects']:,} objects; {machine}, {threads} thread{'s'[: threads != 1]}, "
+        f"{sum(known):.0f} minutes for {len(known)} runs."
+    )
+
+
+def _arms(name: str, results: dict[str, dict[str, Any]]) -> str:
+    found = results.get(name)
+    if not found:
+        return "Not run."
+    first = next(iter(found["arms"].values()))["metrics"]
+    sizes = [s for s in _SIZES if _known(first.get(f"AP{s}"))]
+    columns = ["AP", *(f"AP{s}" for s in sizes)]
+    columns += [f"recall_{_SIZES[s]}_{t:g}" for t in (0.01, 0.1, 0.3) for s in sizes[:1]]
+    columns += ["precision_0.1", "fp_per_image_0.1", f"recall_{_SIZES[sizes[0]]}_fp1"]
+    rows = [
+        [arm, *(_mean(values["metrics"][column], column) for column in columns)]
+        for arm, values in found["arms"].items()
+    ]
+    return _table(["arm", *map(_title, columns)], rows)
+
+
+def _recall(name: str, results: dict[str, dict[str, Any]]) -> str:
+    found = results.get(name)
+    if not found:
+        return "Not run."
+    first = next(iter(found["arms"].values()))["metrics"]
+    sizes = [size for s, size in _SIZES.items() if _known(first.get(f"AP{s}"))]
+    rows = []
+    for arm, values in found["arms"].items():
+        for threshold in ("0.01", "0.1", "0.3"):
+            cells = [f"recall_{size}_{threshold}" for size in sizes]
+            cells += [f"precision_{threshold}", f"fp_per_image_{threshold}"]
+            rows.append([arm, threshold, *(_mean(values["metrics"][c], c) for c in cells)])
+    titles = ["arm", "score from", *(f"recall {size}" for size in sizes)]
+    return _table([*titles, "precision", "false positives per image"], rows)
+
+
+def _differences(name: str, results: dict[str, dict[str, Any]]) -> str:
+    found = results.get(name)
+    if not found:
+        return "Not run."
+    rows = []
+    for pair in found["comparisons"]:
+        metrics = pair["metrics"]
+        sizes = [s for s in _SIZES if _known_row(metrics[f"AP{s}"])]
+        shown = [found["primary"], "AP", *(f"AP{s}" for s in sizes)]
+        shown += [f"recall_{_SIZES[sizes[0]]}_{where}" for where in ("fp1", "fp=baseline@0.1")]
+        for metric in dict.fromkeys(shown):
+            row = metrics[metric]
+            adjusted = row["adjusted_p"]
+            rows.append(
+                [
+                    f"{pair['candidate']} - {pair['baseline']}",
+                    _title(metric) + (" (primary)" if metric == found["primary"] else ""),
+                    f"{row['difference']:+.2f}",
+                    _interval(row["interval"]),
+                    _p(row["p_value"]),
+                    "" if adjusted is None else _p(adjusted),
+                    row["verdict"],
+                ]
+            )
+    titles = ["arms", "metric", "difference", "95 % interval", "p", "p (Holm)", "verdict"]
+    return _table(titles, rows)
+
+
+def _imbalance(name: str, results: dict[str, dict[str, Any]]) -> str:
+    rows = []
+    for plan, report in results[name].items():
+        found = results.get(plan)
+        gain = shape = "not run"
+        if found:
+            gain = _gain(found, "stock", "scb")
+            shape = _gain(found, "uniform_mean", "scb")
+        rows.append(
+            [
+                plan,
+                f"{report['ratio']:.2f}",
+                f"{report['weighted_ratio']:.2f}",
+                f"{report['small_share_stock']:.1f} -> {report['small_share_scb']:.1f}",
+                report["level"],
+                gain,
+                shape,
+            ]
+        )
+    titles = ["plan", "matches, large : small", "under SCB", "small objects' share of weight, %"]
+    return _table([*titles, "verdict", "AP_S, scb - stock", "AP_S, scb - uniform_mean"], rows)
+
+
+_KINDS = {
+    "about": _about,
+    "arms": _arms,
+    "recall": _recall,
+    "differences": _differences,
+    "imbalance": _imbalance,
+}
+
+
+def _gain(found: dict[str, Any], baseline: str, candidate: str) -> str:
+    for pair in found["comparisons"]:
+        if (pair["baseline"], pair["candidate"]) == (baseline, candidate):
+            row = pair["metrics"]["APs"]
+            return f"{row['difference']:+.2f} {_interval(row['interval'])}"
+    return "not run"
+
+
+def _known(values: dict[str, float] | None) -> bool:
+    return bool(values) and all(value is not None for value in values.values())
+
+
+def _known_row(row: dict[str, Any]) -> bool:
+    return row["difference"] is not None
+
+
+def _mean(values: dict[str, float], metric: str) -> str:
+    numbers = list(values.values())
+    mean = sum(numbers) / len(numbers)
+    spread = 0.0
+    if len(numbers) > 1:
+        spread = (sum((n - mean) ** 2 for n in numbers) / (len(numbers) - 1)) ** 0.5
+    digits = 2 if metric.startswith("fp_per_image") else 1
+    return f"{mean:.{digits}f} ± {spread:.{digits}f}"
+
+
+def _title(metric: str) -> str:
+    named = re.fullmatch(r"AP([sml])", metric)
+    if named:
+        return f"AP_{named[1].upper()}"
+    recall = re.fullmatch(r"recall_(\w+?)_(.+)", metric)
+    if recall:
+        size, where = recall.groups()
+        if where.startswith("fp=baseline"):
+            return f"recall {size} at the baseline's false positives"
+        if where.startswith("fp"):
+            return f"recall {size} at {where[2:]} false positive per image"
+        return f"recall {size} from {where}"
+    return {"precision_0.1": "precision from 0.1", "fp_per_image_0.1": "FP per image from 0.1"}.get(
+        metric, metric
+    )
+
+
+def _interval(pair: list[float] | None) -> str:
+    return "" if pair is None else f"[{pair[0]:+.2f}, {pair[1]:+.2f}]"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _table(titles: list[str], rows: list[list[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
