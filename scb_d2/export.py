@@ -15,8 +15,10 @@ from .data.mapper import CheckedDatasetMapper
 from .engine.checkpoint import load_tensors
 from .engine.coco_evaluator import ZeroAwareCOCOEvaluator
 from .engine.config_errors import read_yaml
+from .engine.parts import save_lazy_config
 from .engine.safe_yaml import is_lazy_dump
 from .errors import ConfigError
+from .files import atomic_write
 from .matching import ScaleBalancedMatcher
 from .modeling import (
     ScaleBalancedCascadeROIHeads,
@@ -88,14 +90,13 @@ def export_run(run: str, output: str, weights: str | None = None) -> tuple[str, 
 
     os.makedirs(output, exist_ok=True)
     target = os.path.join(output, CONFIG_FILE)
-    torch.save({"model": state}, f"{exported}.partial")
-    if is_lazy:
-        LazyConfig.save(stock, f"{target}.partial")
-    else:
-        with open(f"{target}.partial", "w", encoding="utf-8") as file:
-            file.write(stock.dump())
-    for path in (exported, target):
-        os.replace(f"{path}.partial", path)
+    with atomic_write(exported, "wb") as file:
+        torch.save({"model": state}, file)
+        if is_lazy:
+            save_lazy_config(stock, target)
+        else:
+            with atomic_write(target, encoding="utf-8") as config_file:
+                config_file.write(stock.dump())
     return target, exported
 
 

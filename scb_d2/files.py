@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["PARTIAL_SUFFIX", "atomic_write"]
+__all__ = ["PARTIAL_SUFFIX", "WholeFilePaths", "atomic_write", "rename_whole"]
 
 PARTIAL_SUFFIX = ".partial"
 
@@ -35,6 +35,38 @@ def atomic_write(path: str | Path, mode: str = "w", **kwargs: Any) -> Iterator[I
             os.unlink(partial)
         raise
     _sync_folder(os.path.dirname(os.path.abspath(path)))
+
+
+def rename_whole(partial: str | Path, path: str | Path) -> None:
+    """Give a file that was written beside its place its name, once it is on the disk.
+
+    Args:
+        partial: complete local file.
+        path: its place, on the same file system; an older file there is replaced.
+    """
+    with open(partial, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    _sync_folder(os.path.dirname(os.path.abspath(path)))
+
+
+class WholeFilePaths:
+    """A path manager of Detectron2, through which local files are written by :func:`atomic_write`.
+
+    What it appends to, reads, or writes elsewhere goes to the path manager as it is.
+    """
+
+    def __init__(self, path_manager: Any) -> None:
+        """Wrap ``path_manager``, which stays as it is."""
+        self._path_manager = path_manager
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._path_manager, name)
+
+    def open(self, path: str, mode: str = "r", **kwargs: Any) -> Any:
+        if "w" in mode and "://" not in path:
+            return atomic_write(path, mode)
+        return self._path_manager.open(path, mode, **kwargs)
 
 
 def _sync_folder(folder: str) -> None:

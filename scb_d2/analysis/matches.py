@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from ..errors import ConfigError, DataError
+from ..files import atomic_write, rename_whole
 from .matches_collect import SIZE_RULES, collect_matches
 from .matches_figures import draw_figures
 from .matches_geometry import AnchorGeometry
@@ -159,7 +159,7 @@ def write_match_report(report: MatchReport, output_dir: str | Path) -> list[Path
         for stale in output_dir.glob("matches_sample_*.png"):
             stale.unlink()
         for name in names:
-            os.replace(aside / name, output_dir / name)
+            rename_whole(aside / name, output_dir / name)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return [output_dir / name for name in reversed(names)]
@@ -194,20 +194,14 @@ def _object_file(path: str | None) -> Iterator[TextIO | None]:
     if path is None:
         yield None
         return
-    aside = f"{path}.partial"
-    try:
-        file = open(aside, "w", encoding="utf-8")  # noqa: SIM115
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}.") from error
-    try:
-        with file:
-            file.write("{")
-            yield file
-            file.write("\n}\n")
-        os.replace(aside, path)
-    except BaseException:
-        os.unlink(aside)
-        raise
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(atomic_write(path, encoding="utf-8"))
+        except OSError as error:
+            raise DataError(f"cannot write {path}: {error.strerror}.") from error
+        file.write("{")
+        yield file
+        file.write("\n}\n")
 
 
 class _ObjectWriter:

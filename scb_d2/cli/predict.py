@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, DataError
+from ._overrides import add_overrides
+from ..files import atomic_write
 
 if TYPE_CHECKING:
     from detectron2.structures import Instances
@@ -48,9 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out detections with a lower score, 0 to 1 (default: 0.5); the config's own "
         "threshold for tests still applies",
     )
-    parser.add_argument(
-        "--opts", nargs="*", default=[], metavar="KEY VALUE", help="overrides of config keys"
-    )
+    add_overrides(parser, flag=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     if failed == len(images):
         raise DataError("no image could be used.")
     path = os.path.join(args.output, PREDICTIONS_FILE)
-    with open(path, "w", encoding="utf-8") as file:
+    with atomic_write(path, encoding="utf-8") as file:
         json.dump(results, file, indent=1)
     print(f"{len(results)} detections with a score of at least {args.score_threshold:g} in {path}")
     return 1 if failed else 0
@@ -108,7 +108,8 @@ def _predict(
     found = found[found.scores >= threshold]
     picture = draw_instances(image, found, predictor.categories.name)
     os.makedirs(os.path.dirname(picture_path), exist_ok=True)
-    Image.fromarray(picture).save(picture_path, quality=92)
+    with atomic_write(picture_path, "wb") as file:
+        Image.fromarray(picture).save(file, format="JPEG", quality=92)
     return found
 
 

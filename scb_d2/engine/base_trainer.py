@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -43,11 +44,10 @@ class ResumableTrainer(DefaultTrainer):
             resume: whether to look for a checkpoint at all.
         """
         folder = self.checkpointer.save_dir
-        if resume and comm.is_main_process():
+        own = ""
+        if comm.is_main_process():
             clean_run_folder(folder)
-            own = find_checkpoint(folder)
-        else:
-            own = ""
+            own = find_checkpoint(folder) if resume else ""
         own = comm.all_gather(own)[0]
         if own:
             self.checkpointer.load(own)
@@ -120,7 +120,13 @@ class ResumableTrainer(DefaultTrainer):
     def after_train(self) -> None:
         # Resuming a run after its last iteration counts one too many.
         self.iter = min(self.iter, self.max_iter)
-        super().after_train()
+        failure = sys.exc_info()[1]
+        try:
+            super().after_train()
+        except Exception:
+            # Hooks are not made for a loop that has failed; why it did is what matters.
+            if failure is None:
+                raise
 
     def train_until_patience_ends(self, train: Callable[[], object]) -> object:
         """Call ``train``; the end of patience is a normal end."""

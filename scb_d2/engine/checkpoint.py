@@ -14,7 +14,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathManager
 
 from ..errors import ConfigError, RunError
-from ..files import PARTIAL_SUFFIX, atomic_write
+from ..files import PARTIAL_SUFFIX, WholeFilePaths
 
 __all__ = [
     "SafeCheckpointer",
@@ -50,7 +50,7 @@ class SafeCheckpointer(DetectionCheckpointer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Args as in :class:`detectron2.checkpoint.DetectionCheckpointer`."""
         super().__init__(*args, **kwargs)
-        self.path_manager = _AtomicPaths(self.path_manager)
+        self.path_manager = WholeFilePaths(self.path_manager)
 
     def save(self, name: str, **kwargs: Any) -> None:
         """As Detectron2; a file of that name is replaced only by a whole one.
@@ -85,21 +85,6 @@ class UntaggedCheckpointer(SafeCheckpointer):
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         pass
-
-
-class _AtomicPaths:
-    """Detectron2's path manager, through which local files are written whole."""
-
-    def __init__(self, path_manager: Any) -> None:
-        self._path_manager = path_manager
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._path_manager, name)
-
-    def open(self, path: str, mode: str = "r", **kwargs: Any) -> Any:
-        if "w" in mode and "://" not in path:
-            return atomic_write(path, mode)
-        return self._path_manager.open(path, mode, **kwargs)
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -181,15 +166,14 @@ def find_checkpoint(output_dir: str) -> str:
 
 def clean_run_folder(output_dir: str) -> None:
     """Remove what a killed run left half written: files and the last line of ``metrics.json``."""
-    for partial in Path(output_dir).glob(f"*{PARTIAL_SUFFIX}"):
-        partial.unlink(missing_ok=True)
+    for pattern in ("*", "inference*/*"):
+        for partial in Path(output_dir).glob(f"{pattern}{PARTIAL_SUFFIX}"):
+            partial.unlink(missing_ok=True)
     metrics = Path(output_dir, "metrics.json")
     if metrics.is_file():
         lines = metrics.read_bytes()
-        whole = lines[: lines.rfind(b"\n") + 1]
-        if whole != lines:
-            with atomic_write(metrics, "wb") as file:
-                file.write(whole)
+        # In place: the run has opened the file already, to append to it.
+        os.truncate(metrics, lines.rfind(b"\n") + 1)
 
 
 def _tagged(output_dir: str) -> str:

@@ -1,5 +1,7 @@
 """Checks of a run before anything is written."""
 
+import os
+
 from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
 
@@ -14,6 +16,7 @@ from .evaluators import check_evaluators
 __all__ = [
     "check_batch_size",
     "check_best_metric",
+    "check_output_dir",
     "check_patience",
     "check_run",
     "check_weights",
@@ -33,6 +36,7 @@ def check_run(cfg: CfgNode, num_processes: int, *, resume: bool, eval_only: bool
         UserError: one sentence that names the key or file.
     """
     check_model(cfg)
+    check_output_dir(cfg.OUTPUT_DIR, "OUTPUT_DIR")
     check_weights(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", cfg.OUTPUT_DIR, resume)
     if eval_only and not cfg.DATASETS.TEST:
         raise ConfigError("--eval-only needs a data set in DATASETS.TEST, which is empty.")
@@ -60,6 +64,23 @@ def check_run(cfg: CfgNode, num_processes: int, *, resume: bool, eval_only: bool
     check_evaluators(cfg.DATASETS.TEST)
     recall_settings(cfg)
     coco_eval_class(cfg.TEST.COCO_BACKEND)
+
+
+def check_output_dir(path: str, key: str) -> None:
+    """Check that the folder of a run is there or can be made.
+
+    Raises:
+        ConfigError: naming ``key`` and what is in the way.
+    """
+    if "://" in path:
+        return
+    existing = os.path.abspath(path)
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    if not os.path.isdir(existing):
+        raise ConfigError(f"{key} {path!r} cannot be a folder: {existing} is a file.")
+    if not os.access(existing, os.W_OK):
+        raise ConfigError(f"{key} {path!r} cannot be written: {existing} allows no files.")
 
 
 def check_weights(weights: str, key: str, output_dir: str, resume: bool) -> None:

@@ -6,13 +6,16 @@ from detectron2.evaluation import COCOEvaluator
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from .parts import WholeFiles
+
 __all__ = ["ZeroAwareCOCOEvaluator"]
 
 
-class ZeroAwareCOCOEvaluator(COCOEvaluator):
+class ZeroAwareCOCOEvaluator(WholeFiles, COCOEvaluator):
     """Detectron2's COCO evaluator; no detections at all give AP 0 with the usual table.
 
-    Sizes and classes without ground truth stay ``nan``, as they do with detections.
+    Sizes and classes without ground truth stay ``nan``, as they do with detections. Files are
+    written whole.
     """
 
     def _derive_coco_results(

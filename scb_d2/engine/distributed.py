@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +16,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from ..errors import ConfigError
 
-__all__ = ["check_flags", "check_processes", "create_ddp", "launch", "with_parts", "world_size"]
+__all__ = ["check_flags", "check_processes", "create_ddp", "launch", "world_size"]
 
 
 def create_ddp(model: nn.Module, **kwargs: Any) -> nn.Module:
@@ -25,28 +24,6 @@ def create_ddp(model: nn.Module, **kwargs: Any) -> nn.Module:
     if next(model.parameters()).device.type == "cpu":
         kwargs["device_ids"] = None
     return create_ddp_model(model, **kwargs)
-
-
-def with_parts(constructor: Callable[..., None], **parts: Any) -> Callable[..., None]:
-    """A trainer's bound ``__init__`` that builds other parts.
-
-    ``DefaultTrainer.__init__`` looks ``create_ddp_model``, ``SimpleTrainer`` and others up in its
-    module and has no hook for them. The function is bound to a copy of that namespace, so nothing
-    outside changes.
-
-    Args:
-        constructor: the bound method.
-        **parts: name in Detectron2's module to what is used instead.
-    """
-    stock = constructor.__func__
-    ours = types.FunctionType(
-        stock.__code__,
-        {**stock.__globals__, **parts},
-        stock.__name__,
-        stock.__defaults__,
-        stock.__closure__,
-    )
-    return types.MethodType(ours, constructor.__self__)
 
 
 def _under_torchrun() -> bool:

@@ -19,6 +19,7 @@ from detectron2.evaluation import (
 from ..errors import ConfigError
 from ..evaluation.coco_evaluator import BackendCOCOEvaluator
 from ..evaluation.evaluator import RecallBySizeEvaluator
+from .parts import WholeFiles
 
 __all__ = ["build_evaluator", "check_evaluators"]
 
@@ -30,6 +31,18 @@ _NEEDS = {
     "cityscapes_sem_seg": ("cityscapesscripts", "cityscapesscripts"),
 }
 _TYPES = ("coco", "coco_panoptic_seg", "pascal_voc", "lvis", "sem_seg", *_NEEDS)
+
+
+class _COCOPanopticEvaluator(WholeFiles, COCOPanopticEvaluator):
+    pass
+
+
+class _LVISEvaluator(WholeFiles, LVISEvaluator):
+    pass
+
+
+class _SemSegEvaluator(WholeFiles, SemSegEvaluator):
+    pass
 
 
 def evaluator_type(dataset_name: str) -> str:
@@ -83,13 +96,13 @@ def _dataset_evaluators(cfg: CfgNode, name: str, output_dir: str) -> list[Datase
     if kind == "pascal_voc":
         return [PascalVOCDetectionEvaluator(name)]
     if kind == "lvis":
-        return [LVISEvaluator(name, output_dir=output_dir)]
+        return [_LVISEvaluator(name, output_dir=output_dir)]
     if kind == "cityscapes_instance":
         return [CityscapesInstanceEvaluator(name)]
     if kind == "cityscapes_sem_seg":
         return [CityscapesSemSegEvaluator(name)]
     if kind == "sem_seg":
-        return [SemSegEvaluator(name, output_dir=output_dir)]
+        return [_SemSegEvaluator(name, output_dir=output_dir)]
     coco = BackendCOCOEvaluator(
         name,
         output_dir=output_dir,
@@ -97,6 +110,6 @@ def _dataset_evaluators(cfg: CfgNode, name: str, output_dir: str) -> list[Datase
         backend=cfg.TEST.COCO_BACKEND,
     )
     if kind == "coco_panoptic_seg":
-        panoptic = COCOPanopticEvaluator(name, output_dir)
-        return [SemSegEvaluator(name, output_dir=output_dir), coco, panoptic]
+        panoptic = _COCOPanopticEvaluator(name, output_dir)
+        return [_SemSegEvaluator(name, output_dir=output_dir), coco, panoptic]
     return [coco]

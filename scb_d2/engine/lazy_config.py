@@ -23,7 +23,13 @@ from ..data.checks import (
 from ..data.findings import DatasetReport
 from ..data.mapper import CheckedDatasetMapper
 from ..errors import ConfigError
-from .checks import check_batch_size, check_best_metric, check_patience, check_weights
+from .checks import (
+    check_batch_size,
+    check_best_metric,
+    check_output_dir,
+    check_patience,
+    check_weights,
+)
 from .coco_evaluator import ZeroAwareCOCOEvaluator
 from .device import available_amp, available_device
 from .setup import find_config_file
@@ -106,6 +112,7 @@ def check_lazy_run(cfg: DictConfig, num_processes: int, *, resume: bool, eval_on
         UserError: one sentence that names the key or file.
     """
     train = cfg.train
+    check_output_dir(train.output_dir, "train.output_dir")
     check_weights(train.init_checkpoint, "train.init_checkpoint", train.output_dir, resume)
     has_evaluator = "evaluator" in cfg.dataloader and "test" in cfg.dataloader
     if not has_evaluator and (eval_only or train.eval_period > 0):

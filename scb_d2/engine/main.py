@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser, default_setup, hooks
+from detectron2.engine import default_argument_parser, hooks
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
@@ -19,6 +19,7 @@ from .checks import check_run
 from .distributed import check_flags, check_processes, launch, world_size
 from .lazy_config import check_lazy_run, load_lazy_config, use_available_lazy_device
 from .lazy_trainer import LazyTrainer
+from .parts import set_up_run
 from .reporting import hide_user_tracebacks, report_user_errors
 from .setup import find_config_file, load_config
 from .trainer import Trainer
@@ -90,7 +91,7 @@ def _run_lazy(args: argparse.Namespace, device: str, amp: bool) -> None:
 def _set_up_process(cfg: CfgNode | DictConfig, args: argparse.Namespace, output_dir: str) -> None:
     rank = comm.get_rank()
     _log_to_screen(rank)
-    default_setup(cfg, args)
+    set_up_run(cfg, args)
     setup_logger(output_dir, distributed_rank=rank, name="scb_d2", configure_stdout=False)
     hide_user_tracebacks()
 

@@ -1,5 +1,6 @@
 """One sentence on stderr for an error that the user can mend, wherever it was raised."""
 
+import errno
 import logging
 import re
 import sys
@@ -9,6 +10,8 @@ from ..errors import UserError
 
 __all__ = ["hide_user_tracebacks", "report_user_errors", "user_sentence"]
 
+_DISK = {errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EROFS}
+
 _LAST_LINE = re.compile(r"^scb_d2\.[\w.]*Error: (.+)$")
 
 
@@ -16,7 +19,8 @@ def user_sentence(error: BaseException) -> str | None:
     """The sentence of a :class:`UserError`, also of one that crossed a process boundary.
 
     DataLoader workers and spawned ranks deliver an exception as text that ends in
-    ``scb_d2.errors.DataError: <sentence>``, after the traceback.
+    ``scb_d2.errors.DataError: <sentence>``, after the traceback. A disk that is full is the user's
+    to mend too.
 
     Returns:
         The sentence, or None where the error is not the user's.
@@ -25,7 +29,19 @@ def user_sentence(error: BaseException) -> str | None:
     match = _LAST_LINE.match(lines[-1]) if lines else None
     if match:
         return match.group(1)
-    return str(error) if isinstance(error, UserError) else None
+    return str(error) if isinstance(error, UserError) else _disk_sentence(error)
+
+
+def _disk_sentence(error: BaseException) -> str | None:
+    # torch.save raises a RuntimeError while the disk's error is handled.
+    cause = error.__context__ if isinstance(error, RuntimeError) else error
+    if not isinstance(cause, OSError) or cause.errno not in _DISK:
+        return None
+    path = f"{cause.filename} cannot" if cause.filename else "a file cannot"
+    return (
+        f"{path} be written ({cause.strerror}); files that were there are untouched, so make room "
+        "and start again, a training with --resume."
+    )
 
 
 def report_user_errors(command: Callable[[], int | None]) -> int:

@@ -19,9 +19,10 @@ from ..modeling.build import build_model
 from .base_trainer import ResumableTrainer
 from .best_checkpoint import BestCheckpointer
 from .checkpoint import SafeCheckpointer
-from .distributed import create_ddp, with_parts
+from .distributed import create_ddp
 from .evaluators import build_evaluator
 from .numerics import GuardedAMPTrainer, GuardedTrainer
+from .parts import with_parts
 from .results import report_results
 from .run_state import ResumingEvalHook
 from .sampling import build_train_loader

@@ -8,9 +8,9 @@ import os
 from typing import Any
 
 from detectron2.evaluation.coco_evaluation import _evaluate_predictions_on_coco
-from detectron2.utils.file_io import PathManager
 
 from ..engine.coco_evaluator import ZeroAwareCOCOEvaluator
+from ..engine.parts import WHOLE_FILES
 from .coco_backend import coco_eval_class
 from .dataset import category_id_of
 
@@ -44,7 +44,7 @@ class BackendCOCOEvaluator(ZeroAwareCOCOEvaluator):
             row["category_id"] = category_ids[row["category_id"]]
         if self._output_dir:
             path = os.path.join(self._output_dir, "coco_instances_results.json")
-            with PathManager.open(path, "w") as file:
+            with WHOLE_FILES.open(path, "w") as file:
                 json.dump(rows, file)
         for task in sorted(tasks):
             evaluation = None

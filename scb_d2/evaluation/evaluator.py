@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 
 from ..errors import DataError
+from ..files import atomic_write
 from .coco_format import load_detections, load_ground_truth
 from .config import recall_settings
 from .dataset import annotations_of, category_id_of
@@ -134,7 +134,5 @@ class RecallBySizeEvaluator(DatasetEvaluator):
             files["coco_annotations.json"] = self._annotations
             files["coco_instances_results.json"] = results
         for name, content in files.items():
-            path = self._output_dir / name
-            partial = path.with_name(f"{name}.partial")
-            partial.write_text(to_json(content), encoding="utf-8")
-            os.replace(partial, path)
+            with atomic_write(self._output_dir / name, encoding="utf-8") as file:
+                file.write(to_json(content))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from ..files import rename_whole
 
 __all__ = ["staged_directory", "to_json"]
 
@@ -41,7 +42,7 @@ def staged_directory(output: str | Path) -> Iterator[Path]:
             for file in sorted(path for path in stage.rglob("*") if path.is_file()):
                 target = output / file.relative_to(stage)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(file, target)
+                rename_whole(file, target)
         else:
             os.rename(stage, output)
     finally:

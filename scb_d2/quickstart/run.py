@@ -12,15 +12,16 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import default_setup
 from detectron2.utils.logger import setup_logger
 
 from ..analysis.matches import match_report, write_match_report
 from ..engine.checks import check_run
+from ..engine.parts import set_up_run
 from ..engine.reporting import hide_user_tracebacks
 from ..engine.results import RESULTS_FILE
 from ..engine.setup import load_config
 from ..engine.trainer import Trainer
+from ..files import atomic_write
 from .closing import MATCHES_FOLDER, closing_block
 from .cores import available_cores
 from .folder import SUMMARY_FILE, finished_summary, prepare_folder
@@ -76,7 +77,7 @@ def run_quickstart(
             say("[4/4] Drawing detections and curves ...")
             write_pictures(cfg, _metrics(cfg)["bbox"])
             summary = {"seconds": round(time.monotonic() - start), "hardware": hardware}
-            with open(os.path.join(output, SUMMARY_FILE), "w", encoding="utf-8") as file:
+            with atomic_write(os.path.join(output, SUMMARY_FILE), encoding="utf-8") as file:
                 json.dump(summary, file)
         taken = f"{duration(summary['seconds'])} on {summary['hardware']}"
         say(closing_block(cfg, _metrics(cfg), taken))
@@ -84,7 +85,7 @@ def run_quickstart(
 
 def _train(cfg: CfgNode, config_file: str, progress: Progress) -> None:
     """What ``train_net.py --resume`` does in one process, with another view of the progress."""
-    default_setup(cfg, argparse.Namespace(config_file=config_file))
+    set_up_run(cfg, argparse.Namespace(config_file=config_file))
     setup_logger(cfg.OUTPUT_DIR, name="scb_d2", configure_stdout=False)
     hide_user_tracebacks()
     trainer = Trainer(cfg)

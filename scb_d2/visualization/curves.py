@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..errors import DataError
+from ..files import atomic_write
 from ..sizes import SIZE_NAMES
 from .palette import INK, SERIES
 
@@ -76,7 +77,8 @@ def write_training_curves(
         axis.title.set_fontsize(10)
         axis.set_xlim(0, metrics[-1]["iteration"] + 1)
     figure.suptitle(title, color=INK, fontsize=12)
-    figure.savefig(path, format="png", dpi=110)
+    with atomic_write(path, "wb") as file:
+        figure.savefig(file, format="png", dpi=110)
 
 
 def _series(metrics: Sequence[dict[str, float]], key: str) -> tuple[np.ndarray, np.ndarray]:

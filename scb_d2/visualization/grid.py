@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ..files import atomic_write
 from .palette import GROUND_TRUTH, INK, class_colour
 
 __all__ = ["write_picture_grid"]
@@ -55,4 +56,5 @@ def write_picture_grid(
     ]
     figure.suptitle(title, color=INK, fontsize=12)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
-    figure.savefig(path, format="png", dpi=120)
+    with atomic_write(path, "wb") as file:
+        figure.savefig(file, format="png", dpi=120)

@@ -15,6 +15,7 @@ import torch
 
 from ...engine.reporting import report_user_errors
 from ...errors import DataError
+from ...files import atomic_write
 from .weights import convert_weights
 
 __all__ = ["main"]
@@ -55,9 +56,8 @@ def _convert(source: Path, output: Path) -> None:
             f"{source} holds neither VGG16 nor torchvision's SSD300: its first weight is "
             f"{next(iter(loaded), 'missing')}."
         )
-    partial = output.with_name(output.name + ".partial")
-    torch.save({"model": converted, "__author__": "scb_d2"}, partial)
-    partial.replace(output)
+    with atomic_write(output, "wb") as file:
+        torch.save({"model": converted, "__author__": "scb_d2"}, file)
 
 
 if __name__ == "__main__":
