@@ -7,6 +7,8 @@ data. Reads every annotation file and the header of every image file; writes not
 import argparse
 import sys
 
+from ._overrides import add_overrides
+
 __all__ = ["add_arguments", "run"]
 
 
@@ -26,12 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do not open image files; that they exist is still checked",
     )
-    parser.add_argument(
-        "opts",
-        nargs=argparse.REMAINDER,
-        metavar="KEY VALUE",
-        help="overrides of the config, last; key=value for a .py",
-    )
+    add_overrides(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,6 +7,8 @@ Writes matches.html (one page with everything), matches.json and PNG figures.
 
 import argparse
 
+from ._overrides import add_overrides
+
 __all__ = ["add_arguments", "run"]
 
 
@@ -65,12 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="also write a JSON object of annotation id to number of matches",
     )
-    parser.add_argument(
-        "opts",
-        nargs=argparse.REMAINDER,
-        metavar="KEY VALUE",
-        help="overrides of the config, last; key=value for a .py",
-    )
+    add_overrides(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, DataError
-from ._overrides import add_overrides
 from ..files import atomic_write
+from ._overrides import add_overrides
 
 if TYPE_CHECKING:
     from detectron2.structures import Instances

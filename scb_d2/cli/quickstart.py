@@ -7,6 +7,8 @@ goes on where its last checkpoint was.
 import argparse
 from pathlib import Path
 
+from ._overrides import add_overrides
+
 __all__ = ["add_arguments", "run"]
 
 
@@ -26,12 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--restart", action="store_true", help="start over where DIR holds a run already"
     )
-    parser.add_argument(
-        "opts",
-        nargs=argparse.REMAINDER,
-        metavar="KEY VALUE",
-        help="overrides of config keys, after all other arguments",
-    )
+    add_overrides(parser)
 
 
 def run(args: argparse.Namespace) -> None:
