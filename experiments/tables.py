@@ -142,12 +142,29 @@ def _imbalance(name: str, results: dict[str, dict[str, Any]]) -> str:
     return _table([*titles, "verdict", "AP_S, scb - stock", "AP_S, scb - uniform_mean"], rows)
 
 
+def _recipes(name: str, results: dict[str, dict[str, Any]]) -> str:
+    rows = [
+        [
+            f"`{recipe}`",
+            f"{cost['iterations']:,}",
+            f"{cost['runs']}",
+            f"{cost['hours_per_run']:.1f}",
+            f"{cost['gb_per_gpu']:.1f}",
+            "yes" if recipe in results else "not run",
+        ]
+        for recipe, cost in results[name].items()
+    ]
+    titles = ["recipe", "iterations", "runs", "hours a run, 8 V100", "GB a GPU", "results"]
+    return _table(titles, rows)
+
+
 _KINDS = {
     "about": _about,
     "arms": _arms,
     "recall": _recall,
     "differences": _differences,
     "imbalance": _imbalance,
+    "recipes": _recipes,
 }
 
 

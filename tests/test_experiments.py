@@ -1,0 +1,164 @@
+"""The experiments' plans can be run, and docs/results.md says what their results hold."""
+
+import json
+
+import pytest
+from detectron2.config import get_cfg
+
+from experiments.tables import fill, load_results
+from scb_d2 import add_scb_config
+from scb_d2.analysis.experiment import load_plan
+from scb_d2.analysis.statistics import paired_t
+from scb_d2.config import validate_config
+from scb_d2.projects import add_project_configs
+
+from .conftest import REPO_ROOT
+
+RESULTS = load_results()
+EXPERIMENTS = {name: found for name, found in RESULTS.items() if "comparisons" in found}
+
+
+def plans(root):
+    return sorted((root / "experiments").glob("**/*.yaml"))
+
+
+def plan_names():
+
+    folder = REPO_ROOT / "experiments"
+    return [
+        p.relative_to(folder).as_posix() for p in plans(REPO_ROOT) if p.parent.name != "configs"
+    ]
+
+
+@pytest.mark.parametrize("name", plan_names())
+def test_every_arm_of_a_plan_is_a_valid_config(name, repo_root, monkeypatch):
+    monkeypatch.chdir(repo_root)  # plans name configs from there
+    experiment = load_plan(repo_root / "experiments" / name)
+    assert (
+        str(experiment.output) == f"output/experiments/{name.removesuffix('.yaml').split('/')[-1]}"
+    )
+    configs = []
+    for runs in experiment.arms.values():
+        cfg = get_cfg()
+        add_scb_config(cfg)
+        add_project_configs(cfg)
+        cfg.merge_from_file(str(runs[0].config))
+        cfg.merge_from_list(list(runs[0].opts))
+        validate_config(cfg)
+        configs.append(cfg)
+    stock, *others = configs
+    assert not stock.MODEL.SCB.ENABLED
+    assert all(cfg.MODEL.SCB.ENABLED for cfg in others)
+    assert len({json.dumps(cfg.MODEL.SCB) + str(cfg.SOLVER.BASE_LR) for cfg in configs}) == len(
+        configs
+    )
+    assert len({cfg.DATASETS.dump() for cfg in configs}) == 1
+
+
+@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+def test_results_follow_from_their_runs(name):
+    found = EXPERIMENTS[name]
+    assert found["command"].startswith("scb-d2 experiment ")
+    seeds = [str(seed) for seed in sorted(found["seeds"])]
+    for pair in found["comparisons"]:
+        sides = [found["arms"][pair[side]]["metrics"] for side in ("baseline", "candidate")]
+        for metric, row in pair["metrics"].items():
+            if metric not in sides[0] or row["difference"] is None:
+                continue
+            assert list(sides[0][metric]) == list(sides[1][metric]) == seeds
+            runs = [[side[metric][seed] for seed in seeds] for side in sides]
+            differences = [b - a for a, b in zip(*runs, strict=True)]
+            mean = sum(differences) / len(differences)
+            assert row["difference"] == pytest.approx(mean, abs=2e-4)
+            interval, _ = paired_t(differences, found["rules"]["confidence"])
+            assert row["t_interval"] == pytest.approx(interval, abs=1e-3)
+
+
+def test_the_page_holds_the_tables_of_the_results(repo_root):
+    page = (repo_root / "docs" / "results.md").read_text("utf-8")
+    assert page == fill(page, RESULTS), "run python -m experiments.tables"
+    shown = {name for name in EXPERIMENTS if f"<!-- table {name} " in page}
+    assert shown == set(EXPERIMENTS)
+
+
+def made_up():
+    metrics = {
+        "AP": {"1": 10.0, "2": 12.0},
+        "APs": {"1": 5.0, "2": 5.5},
+        "APm": {"1": 20.0, "2": 20.0},
+        "APl": {"1": None, "2": None},
+        "fp_per_image_0.1": {"1": 3.0, "2": 4.0},
+        "recall_small_fp1": {"1": 30.0, "2": 32.0},
+    }
+    for threshold in ("0.01", "0.1", "0.3"):
+        metrics[f"recall_small_{threshold}"] = {"1": 50.0, "2": 60.0}
+        metrics[f"precision_{threshold}"] = {"1": 70.0, "2": 80.0}
+    row = {
+        "difference": 1.25,
+        "interval": [-0.5, 3.0],
+        "p_value": 0.0421,
+        "adjusted_p": 0.2,
+        "verdict": "no difference shown",
+    }
+    none = dict.fromkeys(row)
+    names = ("AP", "APs", "APm", "recall_small_fp1", "recall_small_fp=baseline@0.1")
+    return {
+        "command": "scb-d2 experiment plan.yaml",
+        "iterations": 1500,
+        "images_per_batch": 8,
+        "base_lr": 0.02,
+        "seeds": [1, 2],
+        "test_images": 250,
+        "test_objects": 1234,
+        "hardware": {"processor": "Some CPU", "torch_threads": 1},
+        "primary": "APs",
+        "arms": {
+            "stock": {"minutes": [2.0, None], "metrics": metrics},
+            "scb": {"minutes": [3.0, 4.0], "metrics": metrics},
+        },
+        "comparisons": [
+            {
+                "baseline": "stock",
+                "candidate": "scb",
+                "metrics": dict.fromkeys(names, row) | {"APl": none},
+            }
+        ],
+    }
+
+
+def test_tables_of_made_up_results():
+    results = {
+        "toy": made_up(),
+        "matches": {
+            "toy": {
+                "ratio": 2.487,
+                "weighted_ratio": 1.594,
+                "small_share_stock": 44.47,
+                "small_share_scb": 55.55,
+                "level": "clear",
+            },
+            "other": {
+                "ratio": 1.0,
+                "weighted_ratio": 1.0,
+                "small_share_stock": 70.0,
+                "small_share_scb": 70.0,
+                "level": "none",
+            },
+        },
+    }
+    kinds = ["toy about", "toy arms", "toy differences", "matches imbalance", "absent arms"]
+    page = "before\n" + "".join(f"<!-- table {k} -->\nold\n<!-- end -->\n" for k in kinds) + "after"
+    written = fill(page, results)
+    assert fill(written, results) == written
+    assert written.startswith(
+        "before\n<!-- table toy about -->\n`scb-d2 experiment plan.yaml`: 1,500"
+    )
+    assert "Some CPU, 1 thread, 9 minutes for 3 runs." in written
+    assert "| stock | 11.0 ± 1.4 | 5.2 ± 0.4 | 20.0 ± 0.0 | 55.0 ± 7.1 |" in written
+    row = "| +1.25 | [-0.50, +3.00] | 0.042 | 0.200 | no difference shown |"
+    assert f"| scb - stock | AP_S (primary) {row}" in written
+    assert "AP_L" not in written
+    matches = "| toy | 2.49 | 1.59 | 44.5 -> 55.5 | clear | +1.25 [-0.50, +3.00] | not run |"
+    assert matches in written
+    assert "| other | 1.00 | 1.00 | 70.0 -> 70.0 | none | not run | not run |" in written
+    assert "<!-- table absent arms -->\nNot run.\n<!-- end -->\nafter" in written
