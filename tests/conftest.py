@@ -28,7 +28,17 @@ settings.register_profile(
     "default", max_examples=25, deadline=None, derandomize=True, database=None
 )
 settings.register_profile("long", max_examples=10_000, deadline=None, database=None)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
+settings.load_profile(PROFILE)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With ``HYPOTHESIS_PROFILE=long``, ``-m long`` selects the tests of random inputs too."""
+    if PROFILE == "long":
+        for item in items:
+            if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+                item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session")
