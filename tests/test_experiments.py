@@ -5,6 +5,7 @@ import json
 import pytest
 from detectron2.config import get_cfg
 
+from experiments.prepare_bccd import coco_of
 from experiments.tables import fill, load_results
 from scb_d2 import add_scb_config
 from scb_d2.analysis.experiment import load_plan
@@ -162,3 +163,40 @@ def test_tables_of_made_up_results():
     assert matches in written
     assert "| other | 1.00 | 1.00 | 70.0 -> 70.0 | none | not run | not run |" in written
     assert "<!-- table absent arms -->\nNot run.\n<!-- end -->\nafter" in written
+
+
+def test_blood_cells_become_coco(tmp_path):
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "test.txt").write_text("b\na\n")
+    boxes = {"a": [("Platelets", 5, 6, 15, 26)], "b": [("WBC", 0, 0, 30, 20), ("RBC", 4, 4, 4, 9)]}
+    for name, objects in boxes.items():
+        things = "".join(
+            f"<object><name>{kind}</name><bndbox><xmin>{x0}</xmin><ymin>{y0}</ymin>"
+            f"<xmax>{x1}</xmax><ymax>{y1}</ymax></bndbox></object>"
+            for kind, x0, y0, x1, y1 in objects
+        )
+        size = "<size><width>64</width><height>48</height></size>"
+        xml = f"<annotation>{size}{things}</annotation>"
+        (tmp_path / "Annotations" / f"{name}.xml").write_text(xml)
+    assert coco_of(tmp_path, "test") == {
+        "images": [
+            {"id": 1, "file_name": "b.jpg", "width": 64, "height": 48},
+            {"id": 2, "file_name": "a.jpg", "width": 64, "height": 48},
+        ],
+        "annotations": [
+            box(1, 1, 2, [0, 0, 30, 20]),
+            box(2, 2, 3, [5, 6, 10, 20]),
+        ],
+        "categories": [
+            {"id": 1, "name": "RBC"},
+            {"id": 2, "name": "WBC"},
+            {"id": 3, "name": "Platelets"},
+        ],
+    }
+
+
+def box(number, image, category, corners):
+    area = corners[2] * corners[3]
+    ids = {"id": number, "image_id": image, "category_id": category}
+    return ids | {"bbox": corners, "area": area, "iscrowd": 0}
