@@ -6,6 +6,10 @@ __all__ = ["ConfigError", "DataError", "RunError", "UserError"]
 class UserError(ValueError):
     """Input from the user is wrong; the command line prints the message without traceback."""
 
+    def __str__(self) -> str:
+        # What was found may hold line breaks; the sentence stays one line.
+        return " ".join(super().__str__().splitlines())
+
 
 class ConfigError(UserError):
     """A config key is unknown, of the wrong type, out of range or does not fit the model."""

@@ -205,7 +205,10 @@ def _check_override_key(cfg: DictConfig, key: str) -> None:
     group, _, name = key.rpartition(".")
     parent = OmegaConf.select(cfg, group, throw_on_missing=False) if group else cfg
     if isinstance(parent, DictConfig):
-        allowed = [*map(str, parent), *_arguments(parent)]
+        arguments = _arguments(parent)
+        if arguments is None:
+            return
+        allowed = [*map(str, parent), *arguments]
         if name in allowed:
             return
         near = difflib.get_close_matches(name, allowed, n=1)
@@ -249,10 +252,16 @@ def target_of(node: Any) -> Any:
     return locate(target) if isinstance(target, str) else target
 
 
-def _arguments(node: DictConfig) -> list[str]:
-    """Names of the arguments that a LazyCall's target takes; none for a plain group of keys."""
+def _arguments(node: DictConfig) -> list[str] | None:
+    """Names of the arguments that a LazyCall's target takes; none for a plain group of keys.
+
+    None where Python cannot tell.
+    """
     target = target_of(node)
-    return [] if target is None else list(inspect.signature(target).parameters)
+    try:
+        return [] if target is None else list(inspect.signature(target).parameters)
+    except (TypeError, ValueError):
+        return None
 
 
 def _first_line(error: Exception) -> str:

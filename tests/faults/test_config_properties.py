@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from detectron2.config import CfgNode
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import DictConfig
 
@@ -60,6 +60,7 @@ def _is_one_sentence(error: UserError) -> bool:
     return bool(str(error)) and "\n" not in str(error)
 
 
+@example([("VERSION", "\n")], False)
 @given(st.lists(st.tuples(NAMES, VALUES | PLAIN), min_size=1, max_size=3), st.booleans())
 def test_overrides_of_yaml_configs(pairs: list[tuple[str, object]], odd: bool) -> None:
     opts = [word for pair in pairs for word in pair]
@@ -86,6 +87,7 @@ def test_values_in_yaml_files(key: str, value: object) -> None:
         assert isinstance(cfg, CfgNode)
 
 
+@example(["model.a="])
 @given(
     st.lists(
         st.builds(
