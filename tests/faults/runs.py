@@ -79,6 +79,7 @@ def run_process(
     prepare: Callable[[], object] | None = None,
     kill_after: float | None = None,
     with_signal: int = signal.SIGKILL,
+    only_a_rank: bool = False,
 ) -> Ended:
     """Run ``train_net.py``'s command line in a forked process.
 
@@ -88,6 +89,7 @@ def run_process(
         prepare: called in that process first.
         kill_after: seconds until the process and its own are killed, if it still runs.
         with_signal: what they are killed with.
+        only_a_rank: whether only the last process that it has spawned is killed, if there is one.
     """
     child = multiprocessing.get_context("fork").Process(
         target=_child, args=(list(map(str, argv)), log, prepare)
@@ -95,9 +97,18 @@ def run_process(
     child.start()
     child.join(kill_after)
     if child.is_alive():
-        os.killpg(child.pid, with_signal)
+        ranks = _spawned_by(child.pid) if only_a_rank else []
+        if ranks:
+            os.kill(ranks[-1], with_signal)
+        else:
+            os.killpg(child.pid, with_signal)
         child.join()
     return Ended(child.exitcode, log.read_text() if log.exists() else "")
+
+
+def _spawned_by(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(x) for x in children if "spawn_main" in Path(f"/proc/{x}/cmdline").read_text()]
 
 
 def _child(argv: list[str], log: Path, prepare: Callable[[], object] | None) -> None:

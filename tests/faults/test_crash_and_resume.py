@@ -8,6 +8,7 @@ import os
 import random
 import resource
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,34 @@ def test_two_processes(folder: Path) -> None:
     ended = run_process(["--config-file", config, "--resume", *flags], folder / "two.log")
     assert ended.status == 0, ended.output
     assert not differences(expected, left_by(folder / "two_killed"))
+
+
+@pytest.mark.long
+def test_two_processes_killed_at_random_moments(folder: Path) -> None:
+    flags = ["--resume", "--num-gpus", "2", "MODEL.DEVICE", "cpu"]
+    config = tiny_config(folder, "two_undisturbed")
+    start = time.monotonic()
+    ended = run_process(["--config-file", config, *flags], folder / "log")
+    assert ended.status == 0, ended.output
+    seconds = time.monotonic() - start
+    expected = left_by(folder / "two_undisturbed")
+    dice, kills = random.Random(2), 0
+    for number in range(int(os.environ.get("KILLED_RUNS", "10"))):
+        config = tiny_config(folder, f"two_random_{number}")
+        command = ["--config-file", config, *flags]
+        for _ in range(2):
+            ended = run_process(
+                command,
+                folder / "log",
+                kill_after=dice.uniform(0.3, 1) * seconds,  # it takes long to spawn two processes
+                with_signal=dice.choice([signal.SIGKILL, signal.SIGTERM]),
+                only_a_rank=dice.random() < 0.5,
+            )
+            kills += ended.status != 0
+        ended = run_process(command, folder / "two_random.log")
+        assert ended.status == 0, ended.output
+        assert not differences(expected, left_by(config.with_suffix("")))
+    print(f"{kills} kills survived with 2 processes")
 
 
 @pytest.mark.long
