@@ -8,7 +8,8 @@ Shape shorthand in this module:
 Most anchors overlap few objects. Anchors are taken in blocks, in the order in which the generator
 lays them out, so that a block covers a small part of the image; on the CPU only the objects that
 reach into that part are compared with it. IoU is computed by the float operations of
-:func:`detectron2.structures.pairwise_iou`, so values, ties and labels are the same to the bit.
+:func:`detectron2.structures.pairwise_iou`, so values, ties and labels are the same to the bit. On a
+GPU the host waits for the device once an image.
 """
 
 from collections.abc import Iterator
@@ -53,22 +54,28 @@ class BlockMatches(NamedTuple):
         Returns:
             (R,) bool. All True where an object overlaps no anchor: it ties with every anchor at 0.
         """
-        tied = torch.zeros_like(self.matched_idxs, dtype=torch.bool)
+        nowhere = len(anchors)
+        tied = self.matched_idxs.new_zeros(nowhere + 1, dtype=torch.bool)
         if self.block_bests:
-            numbers, objects, bests = zip(*self.block_bests, strict=True)
-            counts = [len(rows) for rows in objects]
-            starts = torch.tensor(numbers).repeat_interleave(torch.tensor(counts)) * self.block_size
-            objects, bests = torch.cat(objects), torch.cat(bests)
+            starts, objects, bests = zip(
+                *(
+                    (torch.full_like(rows, number * self.block_size), rows, values)
+                    for number, rows, values in self.block_bests
+                ),
+                strict=True,
+            )
+            starts, objects, bests = torch.cat(starts), torch.cat(objects), torch.cat(bests)
             # Few blocks hold the best anchors of an object; only they are looked at again.
-            reaches = (bests == self.best_vals[objects]) & (bests > 0)
-            objects, starts = objects[reaches], starts.to(tied.device)[reaches]
+            reaches = ((bests == self.best_vals[objects]) & (bests > 0)).nonzero()[:, 0]
+            objects, starts = objects[reaches], starts[reaches]
             offsets = torch.arange(self.block_size, device=tied.device)
             rows = max(1, _PAIRS[_kind(tied)] // self.block_size)
             for some, at in zip(objects.split(rows), starts.split(rows), strict=True):
                 columns = (at[:, None] + offsets).clamp_(max=len(anchors) - 1)
                 iou = _iou(gt_boxes.tensor[some, None], anchors.tensor[columns])
-                tied[columns[iou == self.best_vals[some, None]]] = True
-        return tied | (self.best_vals == 0).any()
+                hits = torch.where(iou == self.best_vals[some, None], columns, nowhere)
+                tied.index_fill_(0, hits.flatten(), True)
+        return tied[:nowhere] | (self.best_vals == 0).any()
 
 
 @torch.no_grad()

@@ -54,3 +54,30 @@ class LossWeighting:
         if self.weight_normalizer == "stock":
             return weights
         return weights * (len(weights) / weights.sum())
+
+    def weigh(
+        self,
+        cls_losses: Tensor,
+        counted: Tensor,
+        box_losses: Tensor,
+        positive: tuple[Tensor, ...],
+        weights: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Multiply the losses of the positive anchors that are to be weighted.
+
+        Args:
+            cls_losses: (N, R) or (R,) classification loss of each anchor.
+            counted: the same shape, bool: the anchors whose loss counts; among them all positives.
+            box_losses: (P,) box loss of each positive anchor.
+            positive: indices of the positive anchors, one tensor for each dimension.
+            weights: (P,) their weights, normalised.
+
+        Returns:
+            ``cls_losses`` and ``box_losses``, weighted; the former 0 where they do not count.
+        """
+        cls_weights = counted.to(torch.float32)
+        if self.weights_cls:
+            cls_weights[positive] = weights
+        if self.weights_box:
+            box_losses = box_losses * weights
+        return cls_losses * cls_weights, box_losses

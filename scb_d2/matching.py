@@ -14,7 +14,6 @@ Naming convention:
         class labels.
 """
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -58,12 +57,8 @@ def match_counts(matched_idxs: Tensor, anchor_labels: Tensor, num_objects: int) 
     Returns:
         (G,) int64 M of each object. Never synchronises with the host.
     """
-    counts = matched_idxs.new_zeros(num_objects, dtype=torch.int64)
-    if num_objects == 0:
-        return counts
-    positive = anchor_labels == 1
-    # torch.bincount would synchronise to learn its output size.
-    return counts.scatter_add_(0, torch.where(positive, matched_idxs, 0), positive.long())
+    owners = anchor_owners(matched_idxs, anchor_labels, num_objects)
+    return count_owners(owners, num_objects)[:-1]
 
 
 @torch.no_grad()
@@ -78,12 +73,22 @@ def anchor_weights(matched_idxs: Tensor, anchor_labels: Tensor, object_weights: 
     Returns:
         (R,) float32, 1 on every anchor that is not positive.
     """
-    if len(object_weights) == 0:
-        return torch.ones_like(matched_idxs, dtype=torch.float32)
-    positive = anchor_labels == 1
+    owners = anchor_owners(matched_idxs, anchor_labels, len(object_weights))
+    weights = torch.cat([object_weights.float(), object_weights.new_ones(1, dtype=torch.float32)])
     # index_select is several times faster than indexing on the CPU.
-    owner = torch.where(positive, matched_idxs, 0)
-    return torch.where(positive, object_weights.float().index_select(0, owner), 1.0)
+    return weights.index_select(0, owners)
+
+
+def anchor_owners(matched_idxs: Tensor, anchor_labels: Tensor, num_objects: int) -> Tensor:
+    """(R,) int64 object of each positive anchor; on all others G, one past the last object."""
+    return torch.where(anchor_labels == 1, matched_idxs, num_objects)
+
+
+def count_owners(owners: Tensor, num_objects: int) -> Tensor:
+    """(G + 1,) int64 number of anchors of each object, and last of those without one."""
+    counts = owners.new_zeros(num_objects + 1, dtype=torch.int64)
+    # torch.bincount would synchronise to learn its output size.
+    return counts.scatter_add_(0, owners, torch.ones_like(owners, dtype=torch.int64))
 
 
 @torch.no_grad()
@@ -105,7 +110,10 @@ def match_boxes(gt_boxes: Boxes, anchors: Boxes, matcher: Matcher) -> tuple[Tens
     if _fits_blocks(gt_boxes, anchors, matcher):
         return _match_in_blocks(gt_boxes, anchors, matcher)
     quality = retry_if_cuda_oom(pairwise_iou)(gt_boxes, anchors)
-    matched_idxs, anchor_labels = retry_if_cuda_oom(matcher)(quality)
+    if type(matcher) is Matcher and quality.numel():
+        matched_idxs, anchor_labels = retry_if_cuda_oom(_match_table)(quality, matcher)
+    else:
+        matched_idxs, anchor_labels = retry_if_cuda_oom(matcher)(quality)
     # After an out-of-memory retry the results live on the CPU.
     return matched_idxs.to(gt_boxes.device), anchor_labels.to(gt_boxes.device)
 
@@ -126,17 +134,43 @@ def _fits_blocks(gt_boxes: Boxes, anchors: Boxes, matcher: Matcher) -> bool:
 
 def _match_in_blocks(gt_boxes: Boxes, anchors: Boxes, matcher: Matcher) -> tuple[Tensor, Tensor]:
     found = match_in_blocks(gt_boxes, anchors)
-    by_threshold = copy.copy(matcher)
-    by_threshold.allow_low_quality_matches = False
-    _, anchor_labels = by_threshold(found.matched_vals[None])
+    anchor_labels = _threshold_labels(found.matched_vals, matcher)
     if not matcher.allow_low_quality_matches:
         return found.matched_idxs, anchor_labels
-    if getattr(matcher, "low_quality", "stock") == "reassign":
+    if _reassigns(matcher):
         return _reassign_best_anchor(
             found.matched_idxs, anchor_labels, found.best_vals, found.best_anchors
         )
     tied = found.tied_for_best(gt_boxes, anchors)
     return found.matched_idxs, anchor_labels.masked_fill(tied, 1)
+
+
+def _match_table(quality: Tensor, matcher: Matcher) -> tuple[Tensor, Tensor]:
+    """What ``matcher`` does with a table of IoU that is not empty, without waiting for the device.
+
+    Detectron2's matcher waits twice: to see that no entry is negative, and for ``nonzero``.
+    """
+    matched_vals, matched_idxs = quality.max(dim=0)
+    anchor_labels = _threshold_labels(matched_vals, matcher)
+    if not matcher.allow_low_quality_matches:
+        return matched_idxs, anchor_labels
+    best_vals, best_anchors = quality.max(dim=1)
+    if _reassigns(matcher):
+        return _reassign_best_anchor(matched_idxs, anchor_labels, best_vals, best_anchors)
+    tied = (quality == best_vals[:, None]).any(dim=0)
+    return matched_idxs, anchor_labels.masked_fill(tied, 1)
+
+
+def _threshold_labels(matched_vals: Tensor, matcher: Matcher) -> Tensor:
+    labels = torch.ones_like(matched_vals, dtype=torch.int8)
+    intervals = zip(matcher.labels, matcher.thresholds[:-1], matcher.thresholds[1:], strict=True)
+    for label, low, high in intervals:
+        labels.masked_fill_((matched_vals >= low) & (matched_vals < high), label)
+    return labels
+
+
+def _reassigns(matcher: Matcher) -> bool:
+    return getattr(matcher, "low_quality", "stock") == "reassign"
 
 
 class ScaleBalancedMatcher(Matcher):
@@ -181,17 +215,13 @@ class ScaleBalancedMatcher(Matcher):
         self.matching = check_choice(matching, MATCHING, "matching")
 
     def __call__(self, match_quality_matrix: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`detectron2.modeling.matcher.Matcher.__call__`."""
-        matched_idxs, anchor_labels = super().__call__(match_quality_matrix)
-        reassigns = self.allow_low_quality_matches and self.low_quality == "reassign"
-        if not reassigns or match_quality_matrix.numel() == 0:
-            return matched_idxs, anchor_labels
-        return _reassign_best_anchor(matched_idxs, anchor_labels, *match_quality_matrix.max(dim=1))
+        """See :meth:`detectron2.modeling.matcher.Matcher.__call__`.
 
-    def set_low_quality_matches_(self, match_labels: Tensor, match_quality_matrix: Tensor) -> None:
-        """Leave ``"reassign"``, which changes indices too, to :meth:`__call__`."""
-        if self.low_quality == "stock":
-            super().set_low_quality_matches_(match_labels, match_quality_matrix)
+        Never synchronises with the host, so it does not check that no entry is negative.
+        """
+        if match_quality_matrix.numel() == 0:
+            return super().__call__(match_quality_matrix)
+        return _match_table(match_quality_matrix, self)
 
 
 def _reassign_best_anchor(

@@ -58,5 +58,10 @@ def object_weights(
     """
     check_choice(form, tuple(FORMS), "form")
     alpha, beta = check_factor(alpha, "alpha"), check_factor(beta, "beta")
+    return weights_of_counts(match_counts, form, alpha, beta)
+
+
+def weights_of_counts(match_counts: Tensor, form: str, alpha: float, beta: float) -> Tensor:
+    """:func:`object_weights` of arguments that were checked before."""
     m = match_counts.clamp(min=1).to(torch.float32)
     return FORMS[form](m, alpha) * beta

@@ -10,6 +10,7 @@ Shape shorthand in this module:
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec, cat, nonzero_tuple
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers
@@ -89,12 +90,10 @@ class ScaleBalancedFastRCNNOutputLayers(FastRCNNOutputLayers):
         gt_boxes = cat(
             [(x.gt_boxes if x.has("gt_boxes") else x.proposal_boxes).tensor for x in proposals]
         )[foreground]
-        weights = cat([x.get(WEIGHTS_FIELD) for x in proposals])
-        foreground_weights = self.loss_weighting.normalize(weights[foreground])
+        weights = cat([x.get(WEIGHTS_FIELD) for x in proposals])[foreground]
+        weights = self.loss_weighting.normalize(weights)
 
         cls_losses = self._classification_losses(scores, gt_classes)
-        if self.loss_weighting.weights_cls:
-            cls_losses = cls_losses * weights.index_copy(0, foreground, foreground_weights)
         box_losses = box_regression_losses(
             self.box2box_transform,
             cat([x.proposal_boxes.tensor for x in proposals])[foreground],
@@ -103,14 +102,15 @@ class ScaleBalancedFastRCNNOutputLayers(FastRCNNOutputLayers):
             self.box_reg_loss_type,
             self.smooth_l1_beta,
         )
-        if self.loss_weighting.weights_box:
-            box_losses = box_losses * foreground_weights
+        cls_losses, box_losses = self.loss_weighting.weigh(
+            cls_losses, torch.ones_like(gt_classes), box_losses, (foreground,), weights
+        )
 
         cls_factor = self.loss_weight.get("loss_cls", 1.0)
         box_factor = self.loss_weight.get("loss_box_reg", 1.0)
         if self.statistics.due():
             self.statistics.log_losses(
-                foreground_weights,
+                weights,
                 cls_losses.detach()[foreground] * cls_factor + box_losses.detach() * box_factor,
                 gt_boxes,
             )

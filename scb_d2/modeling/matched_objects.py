@@ -24,12 +24,21 @@ class MatchedObjects(NamedTuple):
     Attributes:
         gt_boxes: (R, 4) box of the matched object, XYXY; undefined on anchors not positive.
         weights: (R,) float32 weight, 1 on anchors that were not positive when M was counted.
-        match_counts: (G,) int64 number of anchors each object matched.
+        matched_idxs: (R,) index of each anchor's object.
+        anchor_labels: (R,) 1 = positive, 0 = negative, -1 = ignored, as M was counted.
+        num_objects: G.
     """
 
     gt_boxes: Tensor
     weights: Tensor
-    match_counts: Tensor
+    matched_idxs: Tensor
+    anchor_labels: Tensor
+    num_objects: int
+
+    @property
+    def match_counts(self) -> Tensor:
+        """(G,) int64 number of anchors each object matched, counted on demand for statistics."""
+        return match_counts(self.matched_idxs, self.anchor_labels, self.num_objects)
 
 
 @torch.no_grad()
@@ -47,9 +56,11 @@ def class_labels(
     Returns:
         (R,) int64 class of the object, K (background) on negatives, -1 on ignored anchors.
     """
-    background = torch.full_like(matched_idxs, num_classes)
-    classes = gt_classes[matched_idxs] if len(gt_classes) else background
-    classes = torch.where(anchor_labels == 0, background, classes)
+    if len(gt_classes):
+        classes = gt_classes.index_select(0, matched_idxs)
+    else:
+        classes = torch.full_like(matched_idxs, num_classes)
+    classes = torch.where(anchor_labels == 0, num_classes, classes)
     return classes.masked_fill(anchor_labels == -1, -1)
 
 
@@ -57,7 +68,7 @@ def class_labels(
 def matched_objects(
     matched_idxs: Tensor, anchor_labels: Tensor, gt_boxes: Boxes, object_weight: ObjectWeight
 ) -> MatchedObjects:
-    """Gather box, weight and count of the object of each anchor of one image.
+    """Gather box and weight of the object of each anchor of one image.
 
     Args:
         matched_idxs: (R,) index of each anchor's object.
@@ -66,11 +77,13 @@ def matched_objects(
         object_weight: what weighs the anchors, usually a :class:`scb_d2.ScaleBalancedWeight`.
     """
     if len(gt_boxes):
-        matched_gt_boxes = gt_boxes.tensor[matched_idxs]
+        matched_gt_boxes = gt_boxes.tensor.index_select(0, matched_idxs)
     else:
         matched_gt_boxes = gt_boxes.tensor.new_zeros(len(matched_idxs), 4)
     return MatchedObjects(
         matched_gt_boxes,
         object_weight(matched_idxs, anchor_labels, gt_boxes),
-        match_counts(matched_idxs, anchor_labels, len(gt_boxes)),
+        matched_idxs,
+        anchor_labels,
+        len(gt_boxes),
     )

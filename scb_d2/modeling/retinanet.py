@@ -24,6 +24,7 @@ from ..loss_weighting import LossWeighting
 from ..losses import box_regression_losses, sigmoid_focal_losses
 from ..matching import match_boxes
 from ..statistics import MatchStatistics, warn_if_all_positive
+from .anchor_losses import positive_gt_boxes, weighted_sums
 from .matched_objects import ObjectWeight, class_labels, matched_objects
 
 __all__ = ["ScaleBalancedRetinaNet"]
@@ -134,40 +135,27 @@ class ScaleBalancedRetinaNet(RetinaNet):
         normalizer = self._ema_update("loss_normalizer", max(num_positive, 1), 100)
         warn_if_all_positive(num_positive, labels.shape[1], self.anchor_matcher)
 
-        weights = torch.stack([x.weights for x in gt_boxes])[positive]
-        weights = self.loss_weighting.normalize(weights)
-        matched_gt_boxes = torch.stack([x.gt_boxes for x in gt_boxes])[positive]
-
         logits = cat(pred_logits, dim=1)  # (N, R, K)
         targets = torch.zeros_like(logits)
         targets[(*positive, labels[positive])] = 1
         cls_losses = sigmoid_focal_losses(
             logits, targets, alpha=self.focal_loss_alpha, gamma=self.focal_loss_gamma
         )  # (N, R)
-        cls_weights = (labels >= 0).to(torch.float32)  # ignored anchors count nothing
-        if self.loss_weighting.weights_cls:
-            cls_weights[positive] = weights
-        cls_losses = cls_losses * cls_weights
-
         box_losses = box_regression_losses(
             self.box2box_transform,
             Boxes.cat(anchors).tensor[positive[1]],
             cat(pred_anchor_deltas, dim=1)[positive],
-            matched_gt_boxes,
+            positive_gt_boxes(gt_boxes, positive),
             self.box_reg_loss_type,
             self.smooth_l1_beta,
         )  # (P,)
-        if self.loss_weighting.weights_box:
-            box_losses = box_losses * weights
-
-        if self.statistics.due():
-            self.statistics.log(
-                torch.cat([x.match_counts for x in gt_boxes]),
-                weights,
-                cls_losses.detach()[positive] + box_losses.detach(),
-                matched_gt_boxes,
-            )
-        return {
-            "loss_cls": cls_losses.sum() / normalizer,
-            "loss_box_reg": box_losses.sum() / normalizer,
-        }
+        cls_sum, box_sum = weighted_sums(
+            cls_losses,
+            labels >= 0,  # ignored anchors count nothing
+            box_losses,
+            positive,
+            gt_boxes,
+            self.loss_weighting,
+            self.statistics,
+        )
+        return {"loss_cls": cls_sum / normalizer, "loss_box_reg": box_sum / normalizer}

@@ -25,6 +25,7 @@ from ..loss_weighting import LossWeighting
 from ..losses import box_regression_losses
 from ..matching import COUNTS, match_boxes
 from ..statistics import MatchStatistics, warn_if_all_positive
+from .anchor_losses import positive_gt_boxes, weighted_sums
 from .matched_objects import ObjectWeight, matched_objects
 
 __all__ = ["ScaleBalancedRPN"]
@@ -150,40 +151,31 @@ class ScaleBalancedRPN(RPN):
         storage.put_scalar("rpn/num_pos_anchors", len(positive[0]) / num_images)
         storage.put_scalar("rpn/num_neg_anchors", (labels == 0).sum().item() / num_images)
 
-        weights = torch.stack([x.weights for x in gt_boxes])[positive]
-        weights = self.loss_weighting.normalize(weights)
-        matched_gt_boxes = torch.stack([x.gt_boxes for x in gt_boxes])[positive]
-
         cls_losses = F.binary_cross_entropy_with_logits(
             cat(pred_objectness_logits, dim=1), (labels == 1).to(torch.float32), reduction="none"
         )  # (N, R)
-        cls_weights = (labels >= 0).to(torch.float32)  # anchors not sampled count nothing
-        if self.loss_weighting.weights_cls:
-            cls_weights[positive] = weights
-        cls_losses = cls_losses * cls_weights
-
         box_losses = box_regression_losses(
             self.box2box_transform,
             Boxes.cat(anchors).tensor[positive[1]],
             cat(pred_anchor_deltas, dim=1)[positive],
-            matched_gt_boxes,
+            positive_gt_boxes(gt_boxes, positive),
             self.box_reg_loss_type,
             self.smooth_l1_beta,
         )  # (P,)
-        if self.loss_weighting.weights_box:
-            box_losses = box_losses * weights
-
         cls_factor = self.loss_weight.get("loss_rpn_cls", 1.0)
         box_factor = self.loss_weight.get("loss_rpn_loc", 1.0)
-        if self.statistics.due():
-            self.statistics.log(
-                torch.cat([x.match_counts for x in gt_boxes]),
-                weights,
-                cls_losses.detach()[positive] * cls_factor + box_losses.detach() * box_factor,
-                matched_gt_boxes,
-            )
+        cls_sum, box_sum = weighted_sums(
+            cls_losses,
+            labels >= 0,  # anchors not sampled count nothing
+            box_losses,
+            positive,
+            gt_boxes,
+            self.loss_weighting,
+            self.statistics,
+            (cls_factor, box_factor),
+        )
         normalizer = self.batch_size_per_image * num_images
         return {
-            "loss_rpn_cls": cls_losses.sum() / normalizer * cls_factor,
-            "loss_rpn_loc": box_losses.sum() / normalizer * box_factor,
+            "loss_rpn_cls": cls_sum / normalizer * cls_factor,
+            "loss_rpn_loc": box_sum / normalizer * box_factor,
         }

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from ...loss_weighting import LossWeighting
 from ...losses import box_regression_losses
 from ...matching import match_boxes
+from ...modeling.anchor_losses import positive_gt_boxes, weighted_sums
 from ...modeling.matched_objects import (
     MatchedObjects,
     ObjectWeight,
@@ -173,11 +174,8 @@ class MultiBoxLoss(nn.Module):
         labels = torch.stack(list(gt_labels))  # (N, R)
         is_positive = (labels >= 0) & (labels != self.num_classes)
         positive = nonzero_tuple(is_positive)
-        normalizer = max(len(positive[0]), 1)
-        weights = torch.stack([x.weights for x in gt_objects])[positive]
-        if self.object_weight is not None:
-            weights = self.loss_weighting.normalize(weights)
-        matched_gt_boxes = torch.stack([x.gt_boxes for x in gt_objects])[positive]
+        num_positive = len(positive[0])
+        get_event_storage().put_scalar("num_pos_anchors", num_positive / len(labels))
 
         cls_losses = F.cross_entropy(
             pred_logits.float().transpose(1, 2), labels, ignore_index=-1, reduction="none"
@@ -186,29 +184,22 @@ class MultiBoxLoss(nn.Module):
         if mineable is not None:
             candidates = candidates & mineable
         num_wanted = self.neg_pos_ratio * is_positive.sum(dim=1)
-        cls_weights = hard_negatives(cls_losses, candidates, num_wanted).to(cls_losses.dtype)
-        cls_weights[positive] = weights if self.loss_weighting.weights_cls else 1.0
-        cls_losses = cls_losses * cls_weights
-
+        mined = hard_negatives(cls_losses, candidates, num_wanted)
         box_losses = box_regression_losses(
             self.box2box_transform,
             anchors.expand(*labels.shape, 4)[positive],
             pred_anchor_deltas[positive],
-            matched_gt_boxes,
+            positive_gt_boxes(gt_objects, positive),
             smooth_l1_beta=self.smooth_l1_beta,
         )  # (P,)
-        if self.loss_weighting.weights_box:
-            box_losses = box_losses * weights
-
-        get_event_storage().put_scalar("num_pos_anchors", len(positive[0]) / len(labels))
-        if self.object_weight is not None and self.statistics.due():
-            self.statistics.log(
-                torch.cat([x.match_counts for x in gt_objects]),
-                weights,
-                cls_losses.detach()[positive] + box_losses.detach(),
-                matched_gt_boxes,
-            )
-        return {
-            "loss_cls": cls_losses.sum() / normalizer,
-            "loss_box_reg": box_losses.sum() / normalizer,
-        }
+        cls_sum, box_sum = weighted_sums(
+            cls_losses,
+            is_positive | mined,
+            box_losses,
+            positive,
+            gt_objects,
+            self.loss_weighting,
+            self.statistics if self.object_weight is not None else None,
+        )
+        normalizer = max(num_positive, 1)
+        return {"loss_cls": cls_sum / normalizer, "loss_box_reg": box_sum / normalizer}
