@@ -37,7 +37,7 @@ def differences_figure(results: dict[str, dict[str, Any]]) -> Figure:
         panel.set_ylim(-0.6, len(rows) - 0.4)
         panel.set_title(f"{name} ({len(result['seeds'])} seeds)", fontsize=9, loc="left")
     panels[-1, 0].set_xlabel(
-        "difference of AP of small objects, with its 95 % interval; blue: no difference shown"
+        "difference of the primary metric, with its 95 % interval; blue: no difference shown"
     )
     return figure
 

@@ -50,12 +50,13 @@ def _about(name: str, results: dict[str, dict[str, Any]]) -> str:
     known = [minutes for minutes in took if minutes is not None]
     threads = found["hardware"]["torch_threads"]
     machine = found["hardware"].get("gpu") or found["hardware"]["processor"]
+    minutes = f", {sum(known):.0f} minutes for {len(known)} runs" if known else ""
     return (
         f"`{found['command']}`: {found['iterations']:,} iterations of "
         f"{found['images_per_batch']} images, learning rate {found['base_lr']:g}, seeds "
         f"{', '.join(map(str, found['seeds']))}; {found['test_images']} test images with "
-        f"{found['test_objects']:,} objects; {machine}, {threads} thread{'s'[: threads != 1]}, "
-        f"{sum(known):.0f} minutes for {len(known)} runs."
+        f"{found['test_objects']:,} objects; {machine}, {threads} thread{'s'[: threads != 1]}"
+        f"{minutes}."
     )
 
 
