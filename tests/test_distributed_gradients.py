@@ -13,7 +13,8 @@ from scb_d2.engine.distributed import create_ddp
 
 from .modeling.detectors import image, retinanet_config, train_step
 from .modeling.rcnn import CASCADE, STANDARD, rcnn_config
-from .projects.ssd.builders import toy_ssd, training_input
+from .projects.builders import training_input
+from .projects.ssd.builders import toy_ssd
 
 WORLD_SIZE = 2
 NO_SSD_NORM = ("MODEL.SSD.VGG_NORM", "")

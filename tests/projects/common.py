@@ -1,11 +1,11 @@
-"""Inputs and a plain loss for the tests of detectors that are built on SSD."""
+"""Scenes, a plain loss and training for the tests of detectors that are built on SSD."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.structures import Boxes, Instances, pairwise_iou
+from detectron2.structures import Boxes, pairwise_iou
 from detectron2.utils.events import EventStorage
 from PIL import Image
 from torch import Tensor
@@ -14,17 +14,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from scb_d2.projects.ssd import SSD
 
-
-def training_input(boxes: Any, classes: Any = None, size: int = 160) -> dict[str, Any]:
-    """An image of noise with objects; classes 0 by default."""
-    boxes = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-    instances = Instances((size, size))
-    instances.gt_boxes = Boxes(boxes)
-    instances.gt_classes = torch.as_tensor(
-        [0] * len(boxes) if classes is None else classes, dtype=torch.int64
-    )
-    image = torch.randint(0, 256, (3, size, size), dtype=torch.uint8)
-    return {"image": image, "instances": instances}
+from .builders import training_input
 
 
 def scene(size: int = 160) -> list[dict[str, Any]]:

@@ -7,7 +7,8 @@ from torch import nn
 
 from scb_d2.errors import ConfigError
 
-from ..common import losses_of, scene, training_input
+from ..builders import training_input
+from ..common import losses_of, scene
 from .builders import NARROW, toy_dssd
 
 

@@ -1,19 +1,18 @@
 """Configs, models and predictions for the tests of RefineDet."""
 
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode
 from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
 from torch import Tensor
 
-from scb_d2 import build_model
-from scb_d2.engine.setup import load_config
 from scb_d2.projects.refinedet import RefineDet
 
-CONFIGS = Path(__file__).resolve().parents[3] / "projects" / "RefineDet" / "configs"
+from ..builders import build_project, configs_of, project_config, training_input
+
+CONFIGS = configs_of("RefineDet")
 
 BOTH_STAGES = ("MODEL.SCB.ENABLED", True, "MODEL.SCB.STAGES", ("first", "second"))
 
@@ -26,34 +25,13 @@ NUM_ANCHORS = 3 * (20 * 20 + 10 * 10 + 5 * 5)
 """R of the toy at 160 px."""
 
 
-def refinedet_config(name: str, *opts: Any) -> CfgNode:
-    """A config of projects/RefineDet/configs on the CPU, without downloads."""
-    return load_config(str(CONFIGS / name), ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", *opts])
+refinedet_config = partial(project_config, "RefineDet")
 
 
 def toy_refinedet(*opts: Any) -> RefineDet:
     """RefineDet of 160 px and 4 classes; the same weights at each call."""
     torch.manual_seed(0)
-    return build_model(refinedet_config("refinedet_toy.yaml", *AT_160, *opts))
-
-
-def objects(boxes: Any, classes: Any = None, size: int = 160) -> Instances:
-    """Objects of one image; classes 0 by default."""
-    boxes = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-    classes = [0] * len(boxes) if classes is None else classes
-    return Instances(
-        (size, size),
-        gt_boxes=Boxes(boxes),
-        gt_classes=torch.as_tensor(classes, dtype=torch.int64),
-    )
-
-
-def training_input(boxes: Any, classes: Any = None, size: int = 160) -> dict[str, Any]:
-    """An image of noise with objects."""
-    return {
-        "image": torch.randint(0, 256, (3, size, size), dtype=torch.uint8),
-        "instances": objects(boxes, classes, size),
-    }
+    return build_project("RefineDet", "refinedet_toy.yaml", *AT_160, *opts)
 
 
 def scene() -> list[dict[str, Any]]:

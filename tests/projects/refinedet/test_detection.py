@@ -12,15 +12,8 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from scb_d2 import build_model
 
-from .builders import (
-    MAP_SIZES,
-    NUM_ANCHORS,
-    as_levels,
-    objects,
-    refinedet_config,
-    toy_refinedet,
-    training_input,
-)
+from ..builders import objects, training_input
+from .builders import MAP_SIZES, NUM_ANCHORS, as_levels, refinedet_config, toy_refinedet
 
 CELL = 3 * (5 * 20 + 7)
 """The square anchor of row 5, column 7 of the finest map: side 16 around (60, 44)."""

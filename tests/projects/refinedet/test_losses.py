@@ -13,16 +13,15 @@ from hypothesis import strategies as st
 from scb_d2 import match_counts
 from scb_d2.projects.refinedet import is_negative_anchor, refine_anchors
 
+from ..builders import objects, training_input
 from .builders import (
     BOTH_STAGES,
     NUM_ANCHORS,
     losses_of,
-    objects,
     random_predictions,
     scene,
     toy_anchors,
     toy_refinedet,
-    training_input,
 )
 
 GT = [
