@@ -17,6 +17,7 @@ from detectron2.utils.events import EventWriter
 from omegaconf import DictConfig, ListConfig
 from torch import nn
 
+from ..modeling.build_errors import check_features
 from .base_trainer import ResumableTrainer
 from .best_checkpoint import BestCheckpointer
 from .checkpoint import SafeCheckpointer
@@ -64,6 +65,7 @@ class LazyTrainer(ResumableTrainer):
     @classmethod
     def build_model(cls, cfg: DictConfig) -> nn.Module:
         model = instantiate(cfg.model).to(cfg.train.device)
+        check_features(model)
         logger.info("Model:\n%s", model)
         return model
 

@@ -19,14 +19,16 @@ from detectron2.modeling import (
     ROI_KEYPOINT_HEAD_REGISTRY,
     ROI_MASK_HEAD_REGISTRY,
     SEM_SEG_HEADS_REGISTRY,
+    Backbone,
     build_backbone,
 )
 from detectron2.modeling.proposal_generator.rpn import RPN_HEAD_REGISTRY
 from detectron2.utils.registry import Registry
+from torch import nn
 
 from ..errors import ConfigError, UserError
 
-__all__ = ["CLASS_KEYS", "readable_build_errors", "unknown_class"]
+__all__ = ["CLASS_KEYS", "check_features", "readable_build_errors", "unknown_class"]
 
 CLASS_KEYS: dict[str, Registry] = {
     "META_ARCHITECTURE": META_ARCH_REGISTRY,
@@ -43,6 +45,12 @@ CLASS_KEYS: dict[str, Registry] = {
 """Keys below ``MODEL`` that name a class."""
 
 _FEATURE_KEYS = ("RETINANET", "RPN", "ROI_HEADS", "SSD")
+_FEATURE_ATTRIBUTES = (
+    "head_in_features",
+    "proposal_generator.in_features",
+    "roi_heads.in_features",
+    "roi_heads.box_in_features",
+)
 _RESNET_MAPS = ("stem", "res2", "res3", "res4", "res5")
 _RESNET_DEPTHS = (18, 34, 50, 101, 152)
 _LIBRARIES = ("contextlib", "detectron2", "fvcore", "scb_d2", "torch")
@@ -66,6 +74,30 @@ def readable_build_errors(cfg: CfgNode) -> Iterator[None]:
         if sentence is None:
             raise
         raise ConfigError(sentence) from error
+
+
+def check_features(model: nn.Module) -> None:
+    """Check that the backbone of a detector gives the features that its parts take.
+
+    For models that were built from their parts, as by LazyConfig; a config is checked while
+    :func:`scb_d2.build_model` builds its model.
+
+    Raises:
+        ConfigError: naming the part, the feature and what the backbone gives.
+    """
+    if not isinstance(backbone := getattr(model, "backbone", None), Backbone):
+        return
+    given = list(backbone.output_shape())
+    for name in _FEATURE_ATTRIBUTES:
+        part: Any = model
+        for attribute in name.split("."):
+            part = getattr(part, attribute, None)
+        for feature in part or ():
+            if feature not in given:
+                raise ConfigError(
+                    f"model.{name} names the feature {feature!r}, but model.backbone gives "
+                    f"{', '.join(given)}."
+                )
 
 
 def unknown_class(key: str, name: str, registry: Registry) -> str:

@@ -11,6 +11,7 @@ from torch import nn
 
 from scb_d2 import ConfigError, build_model
 from scb_d2.modeling import check_model
+from scb_d2.modeling.build_errors import check_features
 from tests.modeling.detectors import retinanet_config
 from tests.modeling.rcnn import CASCADE, RES5, STANDARD, rcnn_config
 
@@ -35,6 +36,23 @@ def test_what_detectron2_requires_is_said(
     assert message.startswith("the model of the config cannot be built: ")
     assert requirement in message
     assert "\n" not in message
+
+
+def test_features_of_models_built_from_parts() -> None:
+    one_stage, two_stage = build_model(retinanet_config()), build_model(rcnn_config(STANDARD))
+    check_features(one_stage)
+    check_features(two_stage)
+    check_features(nn.Linear(1, 1))
+    one_stage.head_in_features = ["p3", "p9"]
+    two_stage.roi_heads.box_in_features = ["p2", "p8"]
+    with pytest.raises(ConfigError) as error:
+        check_features(one_stage)
+    assert str(error.value) == (
+        "model.head_in_features names the feature 'p9', but model.backbone gives "
+        "p3, p4, p5, p6, p7."
+    )
+    with pytest.raises(ConfigError, match=r"^model\.roi_heads\.box_in_features names .* 'p8', but"):
+        check_features(two_stage)
 
 
 @pytest.fixture
