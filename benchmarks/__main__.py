@@ -6,7 +6,9 @@ import argparse
 import importlib
 import json
 import os
+import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,39 +29,57 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     devices = ["cpu"] + ["cuda"] * torch.cuda.is_available()
-    found = {"hardware": hardware() | {"load_average": os.getloadavg()[0]}, "results": {}}
-    for device in devices:
+    machine = hardware() | {"load_average": os.getloadavg()[0]}
+    results: dict[str, list[Ratio]] = {device: [] for device in devices}
+    start = time.perf_counter()
+    for device, rows in results.items():
         for name in args.only:
             measure = importlib.import_module(f"benchmarks.{name}").measure
             for row in measure(device, args.quick):
                 print(_line(row), flush=True)
-                found["results"].setdefault(device, []).append(row.as_dict())
+                rows.append(row)
+    machine["minutes"] = round((time.perf_counter() - start) / 60, 1)
+    found = {device: [row.as_dict() for row in rows] for device, rows in results.items()}
     args.output.mkdir(parents=True, exist_ok=True)
-    (args.output / "benchmarks.json").write_text(json.dumps(found, indent=2) + "\n")
-    (args.output / "benchmarks.md").write_text(_page(found))
-    print(f"written: {args.output / 'benchmarks.md'} and benchmarks.json")
+    page, data = args.output / "benchmarks.md", args.output / "benchmarks.json"
+    page.write_text(_page(machine, results, args.quick))
+    data.write_text(json.dumps({"hardware": machine, "results": found}, indent=2) + "\n")
+    print(f"written: {page} and {data.name}")
 
 
-def _page(found: dict) -> str:
-    machine = ", ".join(f"{key} {value}" for key, value in found["hardware"].items())
+def _page(machine: dict[str, Any], results: dict[str, list[Ratio]], quick: bool) -> str:
     lines = [
         "# Benchmarks",
         "",
-        f"{machine}. Each ratio is the median over pairs run in turn in one process, with its 95 % "
-        "bootstrap interval.",
+        *["Small cases only (`--quick`): the figures mean nothing.", ""] * quick,
+        f"{', '.join(f'{key} {value}' for key, value in machine.items())}.",
+        "",
+        "Times are medians of wall-clock time. Each ratio is the median over pairs run in turn in",
+        "one process, with its 95 % bootstrap interval; counts and memory are one pair. Waits of the",
+        "host are, on the CPU, the operations that would wait for a GPU.",
+        "`python -m benchmarks --output DIR` measures all of it again.",
     ]
-    for device, rows in found["results"].items():
-        lines += ["", f"## {device}", "", "| measure | ours | reference | ratio (95 %) | target |"]
-        lines += ["|---|---|---|---|---|", *(_line(Ratio(**row)) for row in rows)]
+    for device, rows in results.items():
+        lines += ["", f"## {device}", "", "| measure | ours | reference | ratio | target | |"]
+        lines += ["|---|---|---|---|---|---|", *(_line(row) for row in rows)]
     return "\n".join(lines) + "\n"
 
 
 def _line(row: Ratio) -> str:
-    target = "" if row.target is None else f"<= {row.target:g}"
-    return (
-        f"| {row.name} | {row.candidate:.4g} {row.unit} | {row.reference:.4g} {row.unit} "
-        f"| {row.ratio:.4f} ({row.low:.4f} - {row.high:.4f}, {row.pairs} pairs) | {target} |"
+    ours, reference = (
+        f"{value:.4g} {row.unit}".strip() for value in (row.candidate, row.reference)
     )
+    ratio = f"{row.ratio:.4g}"
+    if row.pairs > 1:
+        ratio += f" ({row.low:.4g} - {row.high:.4g}, {row.pairs} pairs)"
+    goal = {
+        "most": "<= {:g}",
+        "interval": "interval includes or is below {:g}",
+        "equal": "= {:g}",
+    }[row.rule]
+    target = "" if row.target is None else goal.format(row.target)
+    verdict = {None: "", True: "met", False: "**missed**"}[row.met]
+    return f"| {row.name} | {ours} | {reference} | {ratio} | {target} | {verdict} |"
 
 
 if __name__ == "__main__":

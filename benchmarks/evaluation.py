@@ -72,7 +72,7 @@ def measure(device: str, quick: bool) -> Iterator[Ratio]:
     """Rounds of recall tables against pycocotools; 1,000 resamples against ten minutes."""
     if device != "cpu":
         return
-    data = synthetic_data(300 if quick else 5000)
+    data = synthetic_data(200 if quick else 5000)
     results = synthetic_results(data, 100)
     truth = load_ground_truth(data)
     detections = load_detections(results, truth)
@@ -92,7 +92,7 @@ def measure(device: str, quick: bool) -> Iterator[Ratio]:
         f"recall tables and AP, {truth.num_images} images x 100 detections / pycocotools",
         lambda: evaluate_recall(truth, detections),
         pycocotools,
-        pairs=3,
+        pairs=2,
         target=0.5,
     )
     resamples = 20 if quick else 1000

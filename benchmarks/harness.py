@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import subprocess
@@ -9,12 +10,15 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["Ratio", "compare", "peak_memory_of", "seconds"]
+__all__ = ["Ratio", "allocated_mb", "compare", "from_pairs", "peak_memory_of", "seconds"]
+
+_SHORTEST = 0.005  # seconds of a measurement; shorter calls are made several times in a row
 
 
 @dataclass
@@ -31,6 +35,8 @@ class Ratio:
         high: its upper end.
         pairs: number of pairs.
         target: largest ratio aimed at, where there is one.
+        rule: when the target is met: ``most``, the ratio is at most that; ``interval``, its
+            interval includes or lies below that; ``equal``, the ratio is that.
     """
 
     name: str
@@ -42,10 +48,20 @@ class Ratio:
     high: float
     pairs: int
     target: float | None = None
+    rule: str = "most"
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None without one."""
+        if self.target is None:
+            return None
+        if self.rule == "equal":
+            return self.ratio == self.target
+        return (self.low if self.rule == "interval" else self.ratio) <= self.target
 
     def as_dict(self) -> dict[str, Any]:
         """The values for JSON."""
-        return asdict(self)
+        return asdict(self) | {"met": self.met}
 
 
 def seconds(function: Callable[[], Any], device: str = "cpu") -> float:
@@ -66,24 +82,51 @@ def compare(
     pairs: int,
     device: str = "cpu",
     target: float | None = None,
+    rule: str = "most",
+    in_a_row: bool = True,
 ) -> Ratio:
-    """Time both in turn, after one call of each to warm up; which goes first alternates."""
-    candidate(), reference()
-    rows = []
-    for index in range(pairs):
-        if index % 2:
-            second, first = seconds(reference, device), seconds(candidate, device)
+    """Time both in turn; which goes first alternates.
+
+    One call of each warms up, or is the first pair where they take so long that it hardly matters.
+    A short function is called several times in a row, and the mean is taken, unless ``in_a_row``
+    is False: then single calls are timed, the candidate's always after the reference.
+    """
+    first, second = seconds(candidate, device), seconds(reference, device)
+    rows = [(first, second)] if first + second > 5 else []
+    if in_a_row:
+        candidate = _lengthened(candidate, first, device)
+        reference = _lengthened(reference, second, device)
+    else:
+        candidate, reference = (partial(seconds, f, device) for f in (candidate, reference))
+    for index in range(len(rows), pairs):
+        if index % 2 or not in_a_row:
+            second, first = reference(), candidate()
         else:
-            first, second = seconds(candidate, device), seconds(reference, device)
+            first, second = candidate(), reference()
         rows.append((first, second))
-    return from_pairs(name, rows, "s", target)
+    return from_pairs(name, rows, "s", target, rule)
+
+
+def _lengthened(function: Callable[[], Any], once: float, device: str) -> Callable[[], float]:
+    """Measures mean seconds of as many calls in a row as are long enough; one took ``once``."""
+    calls = math.ceil(min(100, _SHORTEST / once))
+
+    def repeat() -> None:
+        for _ in range(calls):
+            function()
+
+    return lambda: seconds(repeat, device) / calls
 
 
 def from_pairs(
-    name: str, rows: Sequence[tuple[float, float]], unit: str, target: float | None = None
+    name: str,
+    rows: Sequence[tuple[float, float]],
+    unit: str,
+    target: float | None = None,
+    rule: str = "most",
 ) -> Ratio:
     """A table line from pairs (candidate, reference)."""
-    ratios = np.array([first / second for first, second in rows])
+    ratios = np.array([_ratio(first, second) for first, second in rows])
     picks = np.random.default_rng(0).integers(0, len(ratios), (2000, len(ratios)))
     low, high = np.percentile(np.median(ratios[picks], axis=1), [2.5, 97.5])
     return Ratio(
@@ -96,7 +139,24 @@ def from_pairs(
         float(high),
         len(rows),
         target,
+        rule,
     )
+
+
+def _ratio(first: float, second: float) -> float:
+    if second:
+        return first / second
+    return math.inf if first else 1.0  # nothing against nothing is as much
+
+
+def allocated_mb(function: Callable[[], Any]) -> float:
+    """Peak MB that PyTorch holds on the GPU during one call, beyond what it held before."""
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    function()
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
 def peak_memory_of(code: str) -> float:

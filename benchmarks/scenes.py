@@ -60,7 +60,7 @@ def batch(images: int, height: int, width: int, num_objects: int = 7) -> list[di
         instances = Instances((height, width))
         instances.gt_boxes = objects(num_objects, width, height, seed=index)
         instances.gt_boxes.clip((height, width))
-        instances.gt_classes = torch.arange(num_objects) % 20
+        instances.gt_classes = torch.arange(num_objects) % 4
         random = torch.Generator().manual_seed(index)
         image = torch.randint(0, 256, (3, height, width), generator=random, dtype=torch.uint8)
         mapped.append({"image": image, "instances": instances})
