@@ -55,8 +55,8 @@ def _page(machine: dict[str, Any], results: dict[str, list[Ratio]], quick: bool)
         f"{', '.join(f'{key} {value}' for key, value in machine.items())}.",
         "",
         "Times are medians of wall-clock time. Each ratio is the median over pairs run in turn in",
-        "one process, with its 95 % bootstrap interval; counts and memory are one pair. Waits of the",
-        "host are, on the CPU, the operations that would wait for a GPU.",
+        "one process, with its 95 % bootstrap interval; counts and memory are one pair.",
+        "Waits of the host are, on the CPU, the operations that would wait for a GPU.",
         "`python -m benchmarks --output DIR` measures all of it again.",
     ]
     for device, rows in results.items():
