@@ -34,14 +34,15 @@ def measure(device: str, quick: bool) -> Iterator[Ratio]:
     positives = 500 if quick else 5000
     idxs = torch.randint(0, 300, (positives,), generator=random).to(device)
     labels = torch.ones(positives, dtype=torch.int8, device=device)
-    for suffix, in_a_row in (("", True), (", first call after other work", False)):
+    # The first call after other work finds the processor's caches cold; no target speaks of it.
+    for suffix, in_a_row, target in (("", True, 0.01), (", first call after it", False, None)):
         yield compare(
             f"weights of {positives} positive anchors / loop over anchors{suffix}",
             lambda: weigh(idxs, labels, gt_boxes),
             lambda: loop(idxs, labels),
             pairs=25,
             device=device,
-            target=0.01,
+            target=target,
             in_a_row=in_a_row,
         )
     idxs = torch.randint(0, 300, (200_000,), generator=random).to(device)

@@ -84,11 +84,11 @@ def anchor_owners(matched_idxs: Tensor, anchor_labels: Tensor, num_objects: int)
     return torch.where(anchor_labels == 1, matched_idxs, num_objects)
 
 
-def count_owners(owners: Tensor, num_objects: int) -> Tensor:
-    """(G + 1,) int64 number of anchors of each object, and last of those without one."""
-    counts = owners.new_zeros(num_objects + 1, dtype=torch.int64)
+def count_owners(owners: Tensor, num_objects: int, dtype: torch.dtype = torch.int64) -> Tensor:
+    """(G + 1,) number of anchors of each object, and last of those without one."""
+    counts = owners.new_zeros(num_objects + 1, dtype=dtype)
     # torch.bincount would synchronise to learn its output size.
-    return counts.scatter_add_(0, owners, torch.ones_like(owners, dtype=torch.int64))
+    return counts.scatter_add_(0, owners, torch.ones_like(owners, dtype=dtype))
 
 
 @torch.no_grad()

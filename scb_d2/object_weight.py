@@ -53,7 +53,7 @@ class ScaleBalancedWeight:
         # match_counts, object_weights and anchor_weights in one, which saves passes over anchors.
         num_objects = len(gt_boxes)
         owners = anchor_owners(matched_idxs, anchor_labels, num_objects)
-        counts = count_owners(owners, num_objects)
+        counts = count_owners(owners, num_objects, torch.float32)  # exact up to 2^24 anchors
         weights = weights_of_counts(counts, self.form, self.alpha, self.beta)
         weights[num_objects:].fill_(1)  # of anchors without an object
         return weights.index_select(0, owners)
