@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["PARTIAL_SUFFIX", "WholeFilePaths", "atomic_write", "rename_whole"]
+__all__ = ["PARTIAL_SUFFIX", "WholeFilePaths", "atomic_write", "rename_whole", "sync_file"]
 
 PARTIAL_SUFFIX = ".partial"
 
@@ -44,10 +44,15 @@ def rename_whole(partial: str | Path, path: str | Path) -> None:
         partial: complete local file.
         path: its place, on the same file system; an older file there is replaced.
     """
-    with open(partial, "rb") as file:
-        os.fsync(file.fileno())
+    sync_file(partial)
     os.replace(partial, path)
     _sync_folder(os.path.dirname(os.path.abspath(path)))
+
+
+def sync_file(path: str | Path) -> None:
+    """Wait until a closed local file is on the disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 class WholeFilePaths:

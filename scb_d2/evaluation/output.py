@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from ..files import rename_whole
+from ..files import rename_whole, sync_file
 
 __all__ = ["staged_directory", "to_json"]
 
@@ -44,6 +44,8 @@ def staged_directory(output: str | Path) -> Iterator[Path]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 rename_whole(file, target)
         else:
+            for file in (path for path in stage.rglob("*") if path.is_file()):
+                sync_file(file)
             os.rename(stage, output)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
