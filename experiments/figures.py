@@ -5,41 +5,50 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .tables import load_results
 
 __all__ = ["differences_figure", "main"]
 
+_RECALL = "recall_small_fp=baseline@0.1"
 _PICTURE = Path(__file__).resolve().parent.parent / "docs" / "images" / "results_differences.png"
 
 
 def differences_figure(results: dict[str, dict[str, Any]]) -> Figure:
-    """Differences of the primary metric with their intervals, a panel for each experiment."""
+    """Differences with their intervals, a row of panels for each experiment.
+
+    Left the primary metric, right the recall of small objects at the false positives that the
+    baseline makes at score 0.1. Green and red: better and worse by the experiment's verdict.
+    """
     found = {name: result for name, result in results.items() if "comparisons" in result}
     heights = [len(result["comparisons"]) + 1 for result in found.values()]
-    figure = Figure(figsize=(7, 0.32 * sum(heights) + 0.6), layout="constrained")
-    panels = figure.subplots(len(found), 1, sharex=True, squeeze=False, height_ratios=heights)
-    for panel, (name, result) in zip(panels[:, 0], found.items(), strict=True):
-        metric = result["primary"]
-        rows = [
-            (f"{pair['candidate']} - {pair['baseline']}", pair["metrics"][metric])
-            for pair in result["comparisons"]
-        ]
-        panel.axvline(0, color="0.6", linewidth=1)
-        for height, (_, row) in enumerate(reversed(rows)):
-            low, high = row["interval"]
-            shown = row["verdict"].startswith("candidate")
-            colour = ("C2" if row["difference"] > 0 else "C3") if shown else "C0"
-            panel.plot([low, high], [height, height], color=colour, linewidth=2)
-            panel.plot(row["difference"], height, "o", color=colour, markersize=5)
-        panel.set_yticks(range(len(rows)), [label for label, _ in reversed(rows)], fontsize=8)
-        panel.set_ylim(-0.6, len(rows) - 0.4)
-        panel.set_title(f"{name} ({len(result['seeds'])} seeds)", fontsize=9, loc="left")
-    panels[-1, 0].set_xlabel(
-        "difference of the primary metric, with its 95 % interval; blue: no difference shown"
+    figure = Figure(figsize=(8.5, 0.28 * sum(heights) + 0.8), layout="constrained")
+    panels = figure.subplots(
+        len(found), 2, sharex="col", sharey="row", squeeze=False, height_ratios=heights
     )
+    for row, (name, result) in zip(panels, found.items(), strict=True):
+        pairs = result["comparisons"][::-1]
+        for panel, metric in zip(row, (result["primary"], _RECALL), strict=True):
+            panel.axvline(0, color="0.6", linewidth=1)
+            for height, pair in enumerate(pairs):
+                _draw(panel, height, pair["metrics"][metric])
+        labels = [f"{pair['candidate']} - {pair['baseline']}" for pair in pairs]
+        row[0].set_yticks(range(len(pairs)), labels, fontsize=8)
+        row[0].set_ylim(-0.6, len(pairs) - 0.4)
+        title = f"{name}, {len(result['seeds'])} seeds: {result['primary']}"
+        row[0].set_title(title, fontsize=9, loc="left")
+    panels[0, 1].set_title("recall small at equal false positives", fontsize=9, loc="left")
+    figure.supxlabel("difference in points, 95 % interval; blue: no difference shown", fontsize=9)
     return figure
+
+
+def _draw(panel: Axes, height: int, row: dict[str, Any]) -> None:
+    shown = row["verdict"].startswith("candidate")
+    colour = ("C2" if row["difference"] > 0 else "C3") if shown else "C0"
+    panel.plot(row["interval"], [height, height], color=colour, linewidth=2)
+    panel.plot(row["difference"], height, "o", color=colour, markersize=5)
 
 
 def main() -> None:

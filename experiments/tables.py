@@ -203,7 +203,7 @@ def _title(metric: str) -> str:
     if recall:
         size, where = recall.groups()
         if where.startswith("fp=baseline"):
-            return f"recall {size} at the baseline's false positives"
+            return f"recall {size} at the false positives of the baseline's score {where[12:]}"
         if where.startswith("fp"):
             return f"recall {size} at {where[2:]} false positive per image"
         return f"recall {size} from {where}"

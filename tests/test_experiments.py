@@ -1,10 +1,12 @@
 """The experiments' plans can be run, and docs/results.md says what their results hold."""
 
 import json
+import re
 
 import pytest
 from detectron2.config import get_cfg
 
+from experiments.figures import differences_figure
 from experiments.prepare_bccd import coco_of
 from experiments.tables import fill, load_results
 from scb_d2 import add_scb_config
@@ -80,6 +82,16 @@ def test_the_page_holds_the_tables_of_the_results(repo_root):
     assert page == fill(page, RESULTS), "run python -m experiments.tables"
     shown = {name for name in EXPERIMENTS if f"<!-- table {name} " in page}
     assert shown == set(EXPERIMENTS)
+
+
+def test_numbers_in_the_summary_stand_in_the_tables(repo_root):
+    page = (repo_root / "docs" / "results.md").read_text("utf-8")
+    summary = page.split("## In short")[1].split("\n## ")[0]
+    tables = "".join(line for line in page.splitlines() if line.startswith("|"))
+    intervals = re.findall(r"\[[+-][\d.]+, [+-][\d.]+\]", summary)
+    numbers = re.findall(r"[+-]\d+\.\d+", summary)
+    assert intervals and all(f"| {interval} |" in tables for interval in intervals)
+    assert all(number in tables for number in numbers)
 
 
 def made_up():
@@ -163,6 +175,17 @@ def test_tables_of_made_up_results():
     assert matches in written
     assert "| other | 1.00 | 1.00 | 70.0 -> 70.0 | none | not run | not run |" in written
     assert "<!-- table absent arms -->\nNot run.\n<!-- end -->\nafter" in written
+
+
+def test_figure_has_a_row_for_every_comparison():
+    result = made_up()
+    figure = differences_figure({"toy": result, "matches": {}})
+    left, right = figure.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["scb - stock"]
+    for panel in (left, right):
+        interval, middle = panel.lines[1:]
+        assert list(interval.get_xdata()) == [-0.5, 3.0]
+        assert list(middle.get_xdata()) == [1.25]
 
 
 def test_blood_cells_become_coco(tmp_path):
