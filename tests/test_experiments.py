@@ -84,9 +84,12 @@ def test_the_page_holds_the_tables_of_the_results(repo_root):
     assert shown == set(EXPERIMENTS)
 
 
-def test_numbers_in_the_summary_stand_in_the_tables(repo_root):
+@pytest.mark.parametrize(
+    ("file", "title"), [("docs/results.md", "## In short"), ("README.md", "## Does it help?")]
+)
+def test_numbers_in_prose_stand_in_the_tables(file, title, repo_root):
     page = (repo_root / "docs" / "results.md").read_text("utf-8")
-    summary = page.split("## In short")[1].split("\n## ")[0]
+    summary = (repo_root / file).read_text("utf-8").split(title)[1].split("\n## ")[0]
     tables = "".join(line for line in page.splitlines() if line.startswith("|"))
     intervals = re.findall(r"\[[+-][\d.]+, [+-][\d.]+\]", summary)
     numbers = re.findall(r"[+-]\d+\.\d+", summary)
