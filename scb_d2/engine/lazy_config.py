@@ -86,16 +86,27 @@ def load_lazy_config(config_file: str, opts: list[str] | None = None) -> DictCon
     except SyntaxError as error:
         reason = " ".join(str(error.__cause__ or error).split()).rstrip("!")
         raise ConfigError(f"{path} is not valid Python: {reason}.") from None
+    try:
+        _complete(cfg, path, opts or [])
+    except OmegaConfBaseException as error:  # such as ${...} of what is not there
+        raise ConfigError(f"{path}: {_first_line(error)}.") from None
+    return cfg
+
+
+def _complete(cfg: DictConfig, path: str, opts: list[str]) -> None:
+    """Apply the overrides and fill in defaults, in place."""
     train = cfg.get("train", {})
     _check_train_keys(train)
     cfg.train = OmegaConf.merge(TRAIN_DEFAULTS, train)
-    _apply_overrides(cfg, opts or [])
+    _apply_overrides(cfg, opts)
     _check_train_keys(cfg.train)
     for key in _REQUIRED:
-        if OmegaConf.select(cfg, key) is None:
+        part = OmegaConf.select(cfg, key)
+        if part is None:
             raise ConfigError(f"{path} does not define {key}, which train_net.py needs.")
+        if isinstance(part, (bool, int, float, str)):
+            raise ConfigError(f"{key} must be what LazyCall makes; got {part!r}.")
     _use_our_classes(cfg)
-    return cfg
 
 
 def use_available_lazy_device(cfg: DictConfig) -> None:
@@ -221,7 +232,9 @@ def _check_override_key(cfg: DictConfig, key: str) -> None:
     raise ConfigError(f"{key} is not a key of the config{hint}")
 
 
-def _check_train_keys(train: DictConfig) -> None:
+def _check_train_keys(train: Any) -> None:
+    if not isinstance(train, (dict, DictConfig)):
+        raise ConfigError(f"train must hold keys and values; got {train!r}.")
     for key in train:
         if key not in TRAIN_DEFAULTS:
             raise ConfigError(

@@ -88,6 +88,12 @@ def test_values_in_yaml_files(key: str, value: object) -> None:
 
 
 @example(["model.a="])
+@example(["train=NAN"])
+@example(["model=3"])
+@example(["dataloader=3"])
+@example(["lr_multiplier=${a}"])
+@example(["train=???"])
+@example(["dataloader.train=[]"])
 @given(
     st.lists(
         st.builds(
