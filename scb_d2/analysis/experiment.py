@@ -29,6 +29,7 @@ import yaml
 
 from ..errors import ConfigError, UserError
 from ..evaluation.output import to_json
+from ..files import atomic_write
 
 __all__ = ["Experiment", "TrainingRun", "load_plan", "train_all", "train_in_subprocess"]
 
@@ -215,11 +216,9 @@ def _is_finished(run: TrainingRun) -> bool:
 
 
 def _mark(run: TrainingRun, finished: bool, minutes: float | None = None) -> None:
-    marker = run.folder / MARKER
-    partial = marker.with_suffix(".partial")
     state = {"run": run.identity, "finished": finished, "minutes": minutes}
-    partial.write_text(to_json(state), encoding="utf-8")
-    partial.replace(marker)
+    with atomic_write(run.folder / MARKER, encoding="utf-8") as file:
+        file.write(to_json(state))
 
 
 def _comparisons(

@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> None:
     from ..analysis.experiment import load_plan, train_all
     from ..analysis.experiment_summary import summarize
     from ..evaluation.output import to_json
+    from ..files import atomic_write
 
     settings = compare_settings_of(args)
     experiment = load_plan(args.plan)
@@ -55,5 +56,6 @@ def run(args: argparse.Namespace) -> None:
         print(f"{candidate} against {baseline}: {headline(comparison.result)}")
         print(f"Written to {folder}: compare.html, compare.md, compare.json.")
     summary = to_json(summarize(experiment, shlex.join(["scb-d2", *args.typed]), results))
-    (experiment.output / "summary.json").write_text(summary, encoding="utf-8")
+    with atomic_write(experiment.output / "summary.json", encoding="utf-8") as file:
+        file.write(summary)
     print(f"Written to {experiment.output}: summary.json.")
