@@ -25,7 +25,9 @@ def user_sentence(error: BaseException) -> str | None:
     Returns:
         The sentence, or None where the error is not the user's.
     """
-    lines = str(error).strip().splitlines()
+    # A UserError shows itself in one line; the traceback before the sentence needs its lines.
+    text = ValueError.__str__(error) if isinstance(error, UserError) else str(error)
+    lines = text.strip().splitlines()
     match = _LAST_LINE.match(lines[-1]) if lines else None
     if match:
         return match.group(1)

@@ -91,7 +91,9 @@ def test_names_that_are_taken_are_refused(cfg: CfgNode, name: str) -> None:
 
 def test_a_name_from_the_users_own_code_is_left_alone(cfg: CfgNode) -> None:
     DatasetCatalog.register("mine", list)
-    DatasetCatalog.data.pop("shapes_train", None)  # other tests may have left it registered
+    # Other tests may have left it registered.
+    DatasetCatalog.data.pop("shapes_train", None)
+    MetadataCatalog.pop("shapes_train", None)
     DatasetCatalog.register("shapes_train", list)
     for register in (lambda: register_coco("mine", "a.json", "i"), register_shapes):
         with pytest.raises(DataError, match="already registered by Detectron2 or by your own code"):
