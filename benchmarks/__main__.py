@@ -69,9 +69,10 @@ def _line(row: Ratio) -> str:
     ours, reference = (
         f"{value:.4g} {row.unit}".strip() for value in (row.candidate, row.reference)
     )
-    ratio = f"{row.ratio:.4g}"
+    # Six digits: what the loss adds to a step shows in the fourth decimal.
+    ratio = f"{row.ratio:.6g}"
     if row.pairs > 1:
-        ratio += f" ({row.low:.4g} - {row.high:.4g}, {row.pairs} pairs)"
+        ratio += f" ({row.low:.6g} - {row.high:.6g}, {row.pairs} pairs)"
     goal = {
         "most": "<= {:g}",
         "interval": "interval includes or is below {:g}",
