@@ -12,6 +12,7 @@ __all__ = ["hide_user_tracebacks", "report_user_errors", "user_sentence"]
 
 _DISK = {errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EROFS}
 
+_LOST_PROCESS = re.compile(r"Connection (closed|reset) by peer")
 _LAST_LINE = re.compile(r"^scb_d2\.[\w.]*Error: (.+)$")
 
 
@@ -69,11 +70,15 @@ def report_user_errors(command: Callable[[], int | None]) -> int:
 def hide_user_tracebacks() -> None:
     """Keep Detectron2's training loop from logging a traceback for a :class:`UserError`.
 
-    Meant for command lines: it adds a filter to the loop's logger of this process.
+    Nor for what follows from it in the other processes of the run, which lose their connection and
+    may do so before they are ended; the error itself goes on. Meant for command lines: it adds a
+    filter to the loop's logger of this process.
     """
-    logging.getLogger("detectron2.engine.train_loop").addFilter(_is_not_user_error)
+    logging.getLogger("detectron2.engine.train_loop").addFilter(_needs_traceback)
 
 
-def _is_not_user_error(record: logging.LogRecord) -> bool:
+def _needs_traceback(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    return error is None or user_sentence(error) is None
+    if error is None:
+        return True
+    return user_sentence(error) is None and not _LOST_PROCESS.search(str(error))

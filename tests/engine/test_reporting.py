@@ -62,7 +62,8 @@ def test_the_training_loop_logs_no_traceback_of_a_user_error(
     logger = logging.getLogger("detectron2.engine.train_loop")
     logging.getLogger("detectron2").propagate = True
     hide_user_tracebacks()
-    for error in (DataError("a."), ZeroDivisionError("b")):
+    lost = RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [::1]:4711")
+    for error in (DataError("a."), lost, ZeroDivisionError("b")):
         try:
             raise error
         except Exception:
