@@ -260,9 +260,21 @@ def _replace_target(cfg: DictConfig, key: str, stock: type, ours: type) -> None:
 
 
 def target_of(node: Any) -> Any:
-    """The callable that a LazyCall names; None for another node."""
+    """The callable that a LazyCall names; None for another node.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
     target = node.get("_target_") if isinstance(node, DictConfig) else None
-    return locate(target) if isinstance(target, str) else target
+    if not isinstance(target, str):
+        return target
+    try:
+        return locate(target)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(
+            f"_target_ {target!r} must be the dotted name of something that can be imported "
+            f"({_first_line(error)})."
+        ) from None
 
 
 def _arguments(node: DictConfig) -> list[str] | None:

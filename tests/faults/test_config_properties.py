@@ -94,6 +94,9 @@ def test_values_in_yaml_files(key: str, value: object) -> None:
 @example(["lr_multiplier=${a}"])
 @example(["train=???"])
 @example(["dataloader.train=[]"])
+@example(["model._target_=?", "model.a="])
+@example(["model._target_=no.such", "model.a=1"])
+@example(["model._target_=a..b", "model.a=1"])
 @given(
     st.lists(
         st.builds(
