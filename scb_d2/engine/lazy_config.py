@@ -272,9 +272,8 @@ def target_of(node: Any) -> Any:
         return locate(target)
     except (ImportError, ValueError) as error:
         raise ConfigError(
-            f"_target_ {target!r} must be the dotted name of something that can be imported "
-            f"({_first_line(error)})."
-        ) from None
+            f"_target_ {target!r} must be the dotted name of something that can be imported."
+        ) from error
 
 
 def _arguments(node: DictConfig) -> list[str] | None:
