@@ -44,10 +44,12 @@ class _Guard:
     def _write_metrics(
         self, loss_dict: Mapping[str, torch.Tensor], *args: Any, **kwargs: Any
     ) -> None:
-        losses = {name: float(value.detach()) for name, value in loss_dict.items()}
+        # Fetched from the device once: Detectron2 reads the same values for the metrics.
+        fetched = {name: value.detach().cpu() for name, value in loss_dict.items()}
+        losses = {name: float(value) for name, value in fetched.items()}
         if not math.isfinite(sum(losses.values())):
             raise NonFiniteLoss(losses)
-        super()._write_metrics(loss_dict, *args, **kwargs)
+        super()._write_metrics(fetched, *args, **kwargs)
 
 
 class GuardedTrainer(_Guard, SimpleTrainer):
