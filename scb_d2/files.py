@@ -27,14 +27,11 @@ def atomic_write(path: str | Path, mode: str = "w", **kwargs: Any) -> Iterator[I
     try:
         with open(partial, mode, **kwargs) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        rename_whole(partial, path)
     except BaseException:
         with suppress(OSError):
             os.unlink(partial)
         raise
-    _sync_folder(os.path.dirname(os.path.abspath(path)))
 
 
 def rename_whole(partial: str | Path, path: str | Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
 
+from ..engine.seeding import restored_random_state
 from ..errors import ConfigError, DataError
 
 __all__ = ["AugmentedInput", "FixedInput", "InputImage", "InputRule", "fixed_input", "seeded"]
@@ -130,16 +131,11 @@ def _blank(size: tuple[int, int]) -> np.ndarray:
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Fix the generators that augmentations draw from, and put their state back afterwards."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-    try:
+    with restored_random_state():
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
         yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
 
 
 def fixed_input(

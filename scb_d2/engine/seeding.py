@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-__all__ = ["derived_seed", "seed_random_state", "temporary_seed"]
+__all__ = ["derived_seed", "restored_random_state", "seed_random_state", "temporary_seed"]
 
 
 def derived_seed(*numbers: int) -> int:
@@ -24,16 +24,23 @@ def seed_random_state(*numbers: int) -> None:
 
 
 @contextmanager
-def temporary_seed(*numbers: int) -> Iterator[None]:
-    """Seed Python, NumPy and torch on the CPU, and put their state back afterwards."""
-    seed = derived_seed(*numbers)
+def restored_random_state() -> Iterator[None]:
+    """Put the state of Python's, NumPy's and torch's CPU generators back afterwards."""
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.default_generator.manual_seed(seed)
     try:
         yield
     finally:
         random.setstate(before[0])
         np.random.set_state(before[1])
         torch.set_rng_state(before[2])
+
+
+@contextmanager
+def temporary_seed(*numbers: int) -> Iterator[None]:
+    """Seed Python, NumPy and torch on the CPU, and put their state back afterwards."""
+    seed = derived_seed(*numbers)
+    with restored_random_state():
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.default_generator.manual_seed(seed)
+        yield
