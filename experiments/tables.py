@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ _HERE = Path(__file__).resolve().parent
 _PAGE = _HERE.parent / "docs" / "results.md"
 _BLOCK = re.compile(r"(<!-- table (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
+_THRESHOLDS = ("0.01", "0.1", "0.3")
 _SIZES = {"s": "small", "m": "medium", "l": "large"}
 
 
@@ -32,7 +34,14 @@ def fill(page: str, results: dict[str, dict[str, Any]]) -> str:
 
     def table(match: re.Match[str]) -> str:
         begin, name, kind, end = match.groups()
-        return f"{begin}{_KINDS[kind](name, results)}\n{end}"
+        found = results.get(name)
+        if found is None:
+            text = "Not run."
+        elif kind in _OF_ALL:
+            text = _OF_ALL[kind](found, results)
+        else:
+            text = _OF_ONE[kind](found)
+        return f"{begin}{text}\n{end}"
 
     return _BLOCK.sub(table, page)
 
@@ -42,10 +51,7 @@ def main() -> None:
     _PAGE.write_text(fill(_PAGE.read_text("utf-8"), load_results()), encoding="utf-8")
 
 
-def _about(name: str, results: dict[str, dict[str, Any]]) -> str:
-    found = results.get(name)
-    if not found:
-        return "Not run."
+def _about(found: dict[str, Any]) -> str:
     took = [minutes for arm in found["arms"].values() for minutes in arm["minutes"]]
     known = [minutes for minutes in took if minutes is not None]
     threads = found["hardware"]["torch_threads"]
@@ -60,15 +66,13 @@ def _about(name: str, results: dict[str, dict[str, Any]]) -> str:
     )
 
 
-def _arms(name: str, results: dict[str, dict[str, Any]]) -> str:
-    found = results.get(name)
-    if not found:
-        return "Not run."
+def _arms(found: dict[str, Any]) -> str:
     first = next(iter(found["arms"].values()))["metrics"]
     sizes = [s for s in _SIZES if _known(first.get(f"AP{s}"))]
     columns = ["AP", *(f"AP{s}" for s in sizes)]
-    columns += [f"recall_{_SIZES[s]}_{t:g}" for t in (0.01, 0.1, 0.3) for s in sizes[:1]]
-    columns += ["precision_0.1", "fp_per_image_0.1", f"recall_{_SIZES[sizes[0]]}_fp1"]
+    smallest = _SIZES[sizes[0]]
+    columns += [f"recall_{smallest}_{threshold}" for threshold in _THRESHOLDS]
+    columns += ["precision_0.1", "fp_per_image_0.1", f"recall_{smallest}_fp1"]
     rows = [
         [arm, *(_mean(values["metrics"][column], column) for column in columns)]
         for arm, values in found["arms"].items()
@@ -76,15 +80,12 @@ def _arms(name: str, results: dict[str, dict[str, Any]]) -> str:
     return _table(["arm", *map(_title, columns)], rows)
 
 
-def _recall(name: str, results: dict[str, dict[str, Any]]) -> str:
-    found = results.get(name)
-    if not found:
-        return "Not run."
+def _recall(found: dict[str, Any]) -> str:
     first = next(iter(found["arms"].values()))["metrics"]
     sizes = [size for s, size in _SIZES.items() if _known(first.get(f"AP{s}"))]
     rows = []
     for arm, values in found["arms"].items():
-        for threshold in ("0.01", "0.1", "0.3"):
+        for threshold in _THRESHOLDS:
             cells = [f"recall_{size}_{threshold}" for size in sizes]
             cells += [f"precision_{threshold}", f"fp_per_image_{threshold}"]
             rows.append([arm, threshold, *(_mean(values["metrics"][c], c) for c in cells)])
@@ -92,10 +93,7 @@ def _recall(name: str, results: dict[str, dict[str, Any]]) -> str:
     return _table([*titles, "precision", "false positives per image"], rows)
 
 
-def _differences(name: str, results: dict[str, dict[str, Any]]) -> str:
-    found = results.get(name)
-    if not found:
-        return "Not run."
+def _differences(found: dict[str, Any]) -> str:
     rows = []
     for pair in found["comparisons"]:
         metrics = pair["metrics"]
@@ -120,9 +118,9 @@ def _differences(name: str, results: dict[str, dict[str, Any]]) -> str:
     return _table(titles, rows)
 
 
-def _imbalance(name: str, results: dict[str, dict[str, Any]]) -> str:
+def _imbalance(reports: dict[str, Any], results: dict[str, dict[str, Any]]) -> str:
     rows = []
-    for plan, report in results[name].items():
+    for plan, report in reports.items():
         found = results.get(plan)
         gain = shape = "not run"
         if found:
@@ -143,7 +141,7 @@ def _imbalance(name: str, results: dict[str, dict[str, Any]]) -> str:
     return _table([*titles, "verdict", "AP_S, scb - stock", "AP_S, scb - uniform_mean"], rows)
 
 
-def _recipes(name: str, results: dict[str, dict[str, Any]]) -> str:
+def _recipes(costs: dict[str, Any], results: dict[str, dict[str, Any]]) -> str:
     rows = [
         [
             f"`{recipe}`",
@@ -153,20 +151,19 @@ def _recipes(name: str, results: dict[str, dict[str, Any]]) -> str:
             f"{cost['gb_per_gpu']:.1f}",
             "yes" if recipe in results else "not run",
         ]
-        for recipe, cost in results[name].items()
+        for recipe, cost in costs.items()
     ]
     titles = ["recipe", "iterations", "runs", "hours a run, 8 V100", "GB a GPU", "results"]
     return _table(titles, rows)
 
 
-_KINDS = {
+_OF_ONE = {
     "about": _about,
     "arms": _arms,
     "recall": _recall,
     "differences": _differences,
-    "imbalance": _imbalance,
-    "recipes": _recipes,
 }
+_OF_ALL = {"imbalance": _imbalance, "recipes": _recipes}
 
 
 def _gain(found: dict[str, Any], baseline: str, candidate: str) -> str:
@@ -187,10 +184,8 @@ def _known_row(row: dict[str, Any]) -> bool:
 
 def _mean(values: dict[str, float], metric: str) -> str:
     numbers = list(values.values())
-    mean = sum(numbers) / len(numbers)
-    spread = 0.0
-    if len(numbers) > 1:
-        spread = (sum((n - mean) ** 2 for n in numbers) / (len(numbers) - 1)) ** 0.5
+    mean = statistics.fmean(numbers)
+    spread = statistics.stdev(numbers) if len(numbers) > 1 else 0.0
     digits = 2 if metric.startswith("fp_per_image") else 1
     return f"{mean:.{digits}f} ± {spread:.{digits}f}"
 
