@@ -53,6 +53,13 @@ def federated_dataset():
     MetadataCatalog.remove("federated")
 
 
+def assert_uniform_equals_stock(opts):
+    scb = ["MODEL.SCB.FORM", "uniform", "MODEL.SCB.BETA", 1]
+    ours, stock = pair(config(STANDARD, *scb, *opts), stock_config(STANDARD, *opts))
+    assert_same_training(ours, stock, batch(), rtol=1e-6)
+    return stock
+
+
 @pytest.mark.parametrize("box_loss", BOX_LOSSES)
 @pytest.mark.parametrize("agnostic", [True, False])
 def test_box_losses_equal_stock(box_loss, agnostic):
@@ -60,9 +67,7 @@ def test_box_losses_equal_stock(box_loss, agnostic):
         *("MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE", box_loss),
         *("MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", agnostic),
     ]
-    scb = ["MODEL.SCB.FORM", "uniform", "MODEL.SCB.BETA", 1]
-    ours, stock = pair(config(STANDARD, *scb, *opts), stock_config(STANDARD, *opts))
-    assert_same_training(ours, stock, batch(), rtol=1e-6)
+    assert_uniform_equals_stock(opts)
 
 
 @pytest.mark.parametrize("federated", [True, False])
@@ -73,9 +78,7 @@ def test_sigmoid_and_federated_losses_equal_stock(federated, federated_dataset):
         *("MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES", 4),
         *federated_dataset,
     ]
-    scb = ["MODEL.SCB.FORM", "uniform", "MODEL.SCB.BETA", 1]
-    ours, stock = pair(config(STANDARD, *scb, *opts), stock_config(STANDARD, *opts))
-    assert_same_training(ours, stock, batch(), rtol=1e-6)
+    stock = assert_uniform_equals_stock(opts)
     weighted = build_model(config(STANDARD, *opts))
     weighted.load_state_dict(stock.state_dict())
     data = batch()
