@@ -34,6 +34,13 @@ def undisturbed(folder: Path) -> dict[str, Any]:
     return left_by(folder / "undisturbed")
 
 
+def _kill(config: Path, folder: Path, owner: Any, function: str, call: int) -> None:
+    """Start or go on with a run that kills itself when it calls ``function`` that often."""
+    prepare = kill_at_call(owner, function, call)
+    killed = run_process(["--config-file", config, "--resume"], folder / "log", prepare)
+    assert killed.status == -signal.SIGKILL, killed.output
+
+
 def _resume(config: Path, folder: Path) -> dict[str, Any]:
     run = folder / config.stem
     ended = run_process(["--config-file", config, "--resume"], folder / f"{config.stem}.log")
@@ -68,12 +75,7 @@ def test_killed_while_a_checkpoint_is_written(
     folder: Path, undisturbed: dict[str, Any], function: str, call: int
 ) -> None:
     config = tiny_config(folder, f"{function}{call}")
-    killed = run_process(
-        ["--config-file", config],
-        folder / "log",
-        kill_at_call(scb_d2.files.os, function, call),
-    )
-    assert killed.status == -signal.SIGKILL
+    _kill(config, folder, scb_d2.files.os, function, call)
     assert not differences(undisturbed, _resume(config, folder))
 
 
@@ -83,9 +85,7 @@ def test_killed_in_the_middle_of_training(
 ) -> None:
     config = tiny_config(folder, f"middle{workers}", DATALOADER__NUM_WORKERS=workers)
     for step in (4, 3):  # of the process, so iterations 3 and 4
-        prepare = kill_at_call(ResumableTrainer, "run_step", step)
-        killed = run_process(["--config-file", config, "--resume"], folder / "log", prepare)
-        assert killed.status == -signal.SIGKILL, killed.output
+        _kill(config, folder, ResumableTrainer, "run_step", step)
     assert not differences(undisturbed, _resume(config, folder))
 
 
@@ -95,8 +95,7 @@ def test_killed_in_an_evaluation_that_decides_on_the_best(
     config = tiny_config(folder, "evaluation")
     from scb_d2.engine.trainer import Trainer
 
-    prepare = kill_at_call(Trainer, "_evaluate", 1)
-    assert run_process(["--config-file", config], folder / "log", prepare).status < 0
+    _kill(config, folder, Trainer, "_evaluate", 1)
     resumed = _resume(config, folder)
     assert "Evaluating iteration 3, after which" in (folder / "evaluation.log").read_text()
     assert not differences(undisturbed, resumed)
@@ -106,8 +105,7 @@ def test_a_full_disk_stops_the_run_and_costs_nothing(
     folder: Path, undisturbed: dict[str, Any]
 ) -> None:
     config = tiny_config(folder, "full")
-    prepare = kill_at_call(ResumableTrainer, "run_step", 4)
-    assert run_process(["--config-file", config], folder / "log", prepare).status < 0
+    _kill(config, folder, ResumableTrainer, "run_step", 4)
     before = (folder / "full" / "last_checkpoint").read_text()
 
     def limit() -> None:
@@ -148,8 +146,7 @@ def test_what_is_not_whole_is_skipped(
 ) -> None:
     config = tiny_config(folder, fault.replace(" ", "_"))
     run = folder / config.stem
-    prepare = kill_at_call(ResumableTrainer, "run_step", 6)
-    assert run_process(["--config-file", config], folder / "log", prepare).status < 0
+    _kill(config, folder, ResumableTrainer, "run_step", 6)
     assert (run / "last_checkpoint").read_text() == "model_0000003.pth"
     checkpoint = run / "model_0000003.pth"
     if fault == "empty tag":
@@ -190,8 +187,7 @@ def test_patience_ends_a_run_once_and_for_all(folder: Path) -> None:
     config = tiny_config(folder, "patience_killed", **changes)
     from scb_d2.engine.best_checkpoint import Patience
 
-    prepare = kill_at_call(Patience, "after_step", 4)
-    assert run_process(["--config-file", config], folder / "log", prepare).status < 0
+    _kill(config, folder, Patience, "after_step", 4)
     assert not differences(left, _resume(config, folder))
 
 
