@@ -8,11 +8,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .tables import load_results
+from .tables import EQUAL_FP, load_results
 
 __all__ = ["differences_figure", "main"]
 
-_RECALL = "recall_small_fp=baseline@0.1"
 _PICTURE = Path(__file__).resolve().parent.parent / "docs" / "images" / "results_differences.png"
 
 
@@ -30,7 +29,7 @@ def differences_figure(results: dict[str, dict[str, Any]]) -> Figure:
     )
     for row, (name, result) in zip(panels, found.items(), strict=True):
         pairs = result["comparisons"][::-1]
-        for panel, metric in zip(row, (result["primary"], _RECALL), strict=True):
+        for panel, metric in zip(row, (result["primary"], EQUAL_FP), strict=True):
             panel.axvline(0, color="0.6", linewidth=1)
             for height, pair in enumerate(pairs):
                 _draw(panel, height, pair["metrics"][metric])

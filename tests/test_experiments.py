@@ -174,9 +174,10 @@ def test_tables_of_made_up_results():
     row = "| +1.25 | [-0.50, +3.00] | 0.042 | 0.200 | no difference shown |"
     assert f"| scb - stock | AP_S (primary) {row}" in written
     assert "AP_L" not in written
-    matches = "| toy | 2.49 | 1.59 | 44.5 -> 55.5 | clear | +1.25 [-0.50, +3.00] | not run |"
-    assert matches in written
-    assert "| other | 1.00 | 1.00 | 70.0 -> 70.0 | none | not run | not run |" in written
+    matches = "| toy | 2.49 | 1.59 | 44.5 -> 55.5 | clear |"
+    gain = " +1.25 [-0.50, +3.00] | not run |"
+    assert matches + gain + gain in written
+    assert "| other | 1.00 | 1.00 | 70.0 -> 70.0 | none |" + 4 * " not run |" in written
     assert "<!-- table absent arms -->\nNot run.\n<!-- end -->\nafter" in written
 
 
