@@ -29,9 +29,9 @@ class MatchStatistics:
         """Keep name and schedule.
 
         Args:
-        stage: name under ``scb/``.
-        period: iterations between two entries.
-        max_iter: length of the training, so that its last iteration is logged too.
+            stage: name under ``scb/``.
+            period: iterations between two entries.
+            max_iter: length of the training, so that its last iteration is logged too.
         """
         self.prefix = f"scb/{stage}/"
         self.period = period
@@ -54,11 +54,11 @@ class MatchStatistics:
         """Log the statistics of one batch.
 
         Args:
-        match_counts: (G,) M of every object of the batch.
-        weights: (P,) weight of every positive anchor as the loss used it.
-        losses: (P,) weighted loss of every positive anchor.
-        matched_gt_boxes: (P, 4) box of the object of every positive anchor, XYXY, network-input
-            pixels.
+            match_counts: (G,) M of every object of the batch.
+            weights: (P,) weight of every positive anchor as the loss used it.
+            losses: (P,) weighted loss of every positive anchor.
+            matched_gt_boxes: (P, 4) box of the object of every positive anchor, XYXY,
+                network-input pixels.
         """
         self.log_matches(match_counts)
         self.log_losses(weights, losses, matched_gt_boxes)

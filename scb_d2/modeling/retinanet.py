@@ -53,15 +53,15 @@ class ScaleBalancedRetinaNet(RetinaNet):
         """Build the detector from its parts.
 
         Args:
-        object_weight: weight per anchor from (matched_idxs, anchor_labels, gt_boxes) of an
-            image, usually a :class:`scb_d2.ScaleBalancedWeight`. None: stock RetinaNet.
-        weighted_losses: which of ``"cls"``, ``"box"`` the weights multiply.
-        weight_normalizer: ``"stock"`` or ``"mean_one"``, see
-            :class:`scb_d2.loss_weighting.LossWeighting`.
-        statistics: how match statistics are logged; None: as ``scb/first/...`` every 20
-            iterations.
-        **kwargs: of :class:`detectron2.modeling.RetinaNet`. For ``low_quality="reassign"`` give
-            a :class:`scb_d2.ScaleBalancedMatcher` as ``anchor_matcher``.
+            object_weight: weight per anchor from (matched_idxs, anchor_labels, gt_boxes) of an
+                image, usually a :class:`scb_d2.ScaleBalancedWeight`. None: stock RetinaNet.
+            weighted_losses: which of ``"cls"``, ``"box"`` the weights multiply.
+            weight_normalizer: ``"stock"`` or ``"mean_one"``, see
+                :class:`scb_d2.loss_weighting.LossWeighting`.
+            statistics: how match statistics are logged; None: as ``scb/first/...`` every 20
+                iterations.
+            **kwargs: of :class:`detectron2.modeling.RetinaNet`. For ``low_quality="reassign"``
+                give a :class:`scb_d2.ScaleBalancedMatcher` as ``anchor_matcher``.
         """
         super().__init__(**kwargs)
         self.object_weight = object_weight
