@@ -44,7 +44,6 @@ def add_scb_config(cfg: CfgNode) -> None:
     """
     if "SCB" in cfg.MODEL:
         return
-    add_data_config(cfg)
     node = CfgNode()
     # Scale-balanced loss (Shuang et al. 2021) on any supported architecture, stock names included.
     node.ENABLED = False
