@@ -19,18 +19,20 @@ def differences_figure(results: dict[str, dict[str, Any]]) -> Figure:
     """Differences with their intervals, a row of panels for each experiment.
 
     Left the primary metric, right the recall of small objects at the false positives that the
-    baseline makes at score 0.1. Green and red: better and worse by the experiment's verdict.
+    baseline makes at score 0.1. Green and red: better and worse by the experiment's verdict. Every
+    panel has its own scale, since the spread over seeds differs by a factor of ten.
     """
     found = {name: result for name, result in results.items() if "comparisons" in result}
     heights = [len(result["comparisons"]) + 1 for result in found.values()]
-    figure = Figure(figsize=(8.5, 0.28 * sum(heights) + 0.8), layout="constrained")
-    panels = figure.subplots(
-        len(found), 2, sharex="col", sharey="row", squeeze=False, height_ratios=heights
+    figure = Figure(
+        figsize=(8.5, 0.28 * sum(heights) + 0.2 * len(found) + 0.8), layout="constrained"
     )
+    panels = figure.subplots(len(found), 2, sharey="row", squeeze=False, height_ratios=heights)
     for row, (name, result) in zip(panels, found.items(), strict=True):
         pairs = result["comparisons"][::-1]
         for panel, metric in zip(row, (result["primary"], EQUAL_FP), strict=True):
             panel.axvline(0, color="0.6", linewidth=1)
+            panel.tick_params(axis="x", labelsize=8)
             for height, pair in enumerate(pairs):
                 _draw(panel, height, pair["metrics"][metric])
         labels = [f"{pair['candidate']} - {pair['baseline']}" for pair in pairs]
@@ -39,7 +41,9 @@ def differences_figure(results: dict[str, dict[str, Any]]) -> Figure:
         title = f"{name}, {len(result['seeds'])} seeds: {result['primary']}"
         row[0].set_title(title, fontsize=9, loc="left")
     panels[0, 1].set_title("recall small at equal false positives", fontsize=9, loc="left")
-    figure.supxlabel("difference in points, 95 % interval; blue: no difference shown", fontsize=9)
+    figure.supxlabel(
+        "difference in points, 95 % interval; blue: no difference shown; scales differ", fontsize=9
+    )
     return figure
 
 

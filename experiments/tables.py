@@ -121,6 +121,7 @@ def _differences(found: dict[str, Any]) -> str:
 
 
 def _imbalance(reports: dict[str, Any], results: dict[str, dict[str, Any]]) -> str:
+    """A row for every plan that has results."""
     rows = [
         [
             plan,
@@ -129,12 +130,13 @@ def _imbalance(reports: dict[str, Any], results: dict[str, dict[str, Any]]) -> s
             f"{report['small_share_stock']:.1f} -> {report['small_share_scb']:.1f}",
             report["level"],
             *(
-                _gain(results.get(plan), baseline, metric)
+                _gain(results[plan], baseline, metric)
                 for metric in ("APs", EQUAL_FP)
                 for baseline in ("stock", "uniform_mean")
             ),
         ]
         for plan, report in reports.items()
+        if plan in results
     ]
     titles = ["plan", "matches, large : small", "under SCB", "small objects' share of weight, %"]
     gains = [
@@ -170,8 +172,8 @@ _OF_ONE = {
 _OF_ALL = {"imbalance": _imbalance, "recipes": _recipes}
 
 
-def _gain(found: dict[str, Any] | None, baseline: str, metric: str) -> str:
-    for pair in found["comparisons"] if found else []:
+def _gain(found: dict[str, Any], baseline: str, metric: str) -> str:
+    for pair in found["comparisons"]:
         if pair["baseline"] == baseline and pair["candidate"] in _AS_PUBLISHED:
             row = pair["metrics"][metric]
             return f"{row['difference']:+.2f} {_interval(row['interval'])}"
