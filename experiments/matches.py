@@ -5,6 +5,7 @@ Writes results/matches.json, before any training. Run it from the repository's r
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,11 @@ __all__ = ["main", "summary_of"]
 _HERE = Path(__file__).resolve().parent
 
 
-def summary_of(plan: Path) -> dict[str, Any]:
-    """The imbalance of a plan's training set under its own anchors, and SCB's effect on it.
+@functools.cache
+def summary_of(config: Path) -> dict[str, Any]:
+    """The imbalance of a config's training set under its own anchors, and SCB's effect on it.
+
+    Plans that share a config share the report: what they override leaves data and anchors alone.
 
     Returns:
         The verdict's `level`, `ratio` (matches of an object of the largest sizes over those of the
@@ -26,11 +30,10 @@ def summary_of(plan: Path) -> dict[str, Any]:
         in percent, in the stock loss and under SCB; the mean weight of SCB's positives; objects by
         size, and the percentage that reach the matching threshold.
     """
-    run = next(iter(load_plan(plan).arms.values()))[0]
-    data = match_report(str(run.config), [*run.opts, "MODEL.SCB.ENABLED", "True"]).to_json()
+    data = match_report(str(config), ["MODEL.SCB.ENABLED", "True"]).to_json()
     stock, scb = (data["weight_shares"][form] for form in ("stock", "information"))
     return {
-        "command": f"scb-d2 matches --config-file experiments/configs/{run.config.name} "
+        "command": f"scb-d2 matches --config-file experiments/configs/{config.name} "
         "--output DIR MODEL.SCB.ENABLED True",
         **{key: data["verdict"][key] for key in ("level", "ratio", "weighted_ratio")},
         "sizes": data["about"]["sizes"]["rule"],
@@ -44,7 +47,9 @@ def summary_of(plan: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Write results/matches.json for all plans whose data is there."""
-    found = {plan.stem: summary_of(plan) for plan in sorted(_HERE.glob("*.yaml"))}
+    plans = {path.stem: load_plan(path) for path in sorted(_HERE.glob("*.yaml"))}
+    configs = {name: next(iter(plan.arms.values()))[0].config for name, plan in plans.items()}
+    found = {name: summary_of(config) for name, config in configs.items()}
     text = json.dumps(found, indent=2) + "\n"
     (_HERE / "results" / "matches.json").write_text(text, encoding="utf-8")
 

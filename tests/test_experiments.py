@@ -117,7 +117,8 @@ def made_up():
         "verdict": "no difference shown",
     }
     none = dict.fromkeys(row)
-    names = ("AP", "APs", "APm", "recall_small_fp1", "recall_small_fp=baseline@0.1")
+    names = ("AP", "APs", "APm", "recall_small_fp1")
+    equal_fp = {"recall_small_fp=baseline@0.1": row | {"difference": 2.5}}
     return {
         "command": "scb-d2 experiment plan.yaml",
         "iterations": 1500,
@@ -136,7 +137,7 @@ def made_up():
             {
                 "baseline": "stock",
                 "candidate": "scb",
-                "metrics": dict.fromkeys(names, row) | {"APl": none},
+                "metrics": dict.fromkeys(names, row) | equal_fp | {"APl": none},
             }
         ],
     }
@@ -175,8 +176,8 @@ def test_tables_of_made_up_results():
     assert f"| scb - stock | AP_S (primary) {row}" in written
     assert "AP_L" not in written
     matches = "| toy | 2.49 | 1.59 | 44.5 -> 55.5 | clear |"
-    gain = " +1.25 [-0.50, +3.00] | not run |"
-    assert matches + gain + gain in written
+    gains = " +1.25 [-0.50, +3.00] | not run | +2.50 [-0.50, +3.00] | not run |"
+    assert matches + gains in written
     assert "| other |" not in written  # no results, no gain
     assert "<!-- table absent arms -->\nNot run.\n<!-- end -->\nafter" in written
 
@@ -186,10 +187,10 @@ def test_figure_has_a_row_for_every_comparison():
     figure = differences_figure({"toy": result, "matches": {}})
     left, right = figure.axes
     assert [label.get_text() for label in left.get_yticklabels()] == ["scb - stock"]
-    for panel in (left, right):
+    for panel, difference in ((left, 1.25), (right, 2.5)):
         interval, middle = panel.lines[1:]
         assert list(interval.get_xdata()) == [-0.5, 3.0]
-        assert list(middle.get_xdata()) == [1.25]
+        assert list(middle.get_xdata()) == [difference]
 
 
 def test_blood_cells_become_coco(tmp_path):
