@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from scb_d2.hardware import hardware
+from scb_d2.utils.hardware import hardware
 
 from .harness import Ratio
 

@@ -15,8 +15,8 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from scb_d2.analysis.compare_metrics import RunTables, bootstrap_differences
-from scb_d2.evaluation.coco_format import load_detections, load_ground_truth
+from scb_d2.compare.metrics import RunTables, bootstrap_differences
+from scb_d2.data.reader.coco import load_detections, load_ground_truth
 from scb_d2.evaluation.recall import RecallSettings, evaluate_recall
 
 from .harness import Ratio, compare, from_pairs, seconds

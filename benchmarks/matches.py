@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from detectron2.structures import BoxMode
 
-from scb_d2.analysis.matches_collect import collect_matches
-from scb_d2.analysis.matches_geometry import AnchorGeometry
-from scb_d2.analysis.matches_input import fixed_input
-from scb_d2.analysis.matches_setup import load_setup
+from scb_d2.matches.anchors import AnchorGeometry
+from scb_d2.matches.collect import collect_matches
+from scb_d2.matches.network_input import fixed_input
+from scb_d2.matches.setup import load_setup
 
 from .harness import Ratio, from_pairs, seconds
 

@@ -18,7 +18,7 @@ from detectron2.utils.events import EventStorage
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.scenes import batch, config
-from scb_d2.analysis.experiment import load_plan
+from scb_d2.experiment.plan import load_plan
 from scb_d2.modeling.build import build_model
 
 __all__ = ["cost_of", "main", "saved_bytes"]

@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scb_d2.analysis.experiment import load_plan
-from scb_d2.analysis.matches import match_report
+from scb_d2.experiment.plan import load_plan
+from scb_d2.matches.run import match_report
 
 __all__ = ["main", "summary_of"]
 

@@ -15,7 +15,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from scb_d2.data.voc import read_voc_xml, voc_image_ids
+from scb_d2.data.reader.voc import read_voc_xml, voc_image_ids
 
 __all__ = ["coco_of", "main"]
 

@@ -16,7 +16,10 @@ except ModuleNotFoundError as error:
 
 from .config import add_scb_config, validate_config
 from .errors import ConfigError, DataError, UserError
-from .matching import ScaleBalancedMatcher, anchor_weights, match_boxes, match_counts
+from .loss.match_statistics import MatchStatistics
+from .loss.matching import ScaleBalancedMatcher, anchor_weights, match_boxes, match_counts
+from .loss.object_weights import object_weights
+from .loss.scale_balanced_weight import ScaleBalancedWeight
 from .modeling import (
     ScaleBalancedCascadeROIHeads,
     ScaleBalancedFastRCNNOutputLayers,
@@ -26,9 +29,6 @@ from .modeling import (
     ScaleBalancedStandardROIHeads,
     build_model,
 )
-from .object_weight import ScaleBalancedWeight
-from .statistics import MatchStatistics
-from .weighting import object_weights
 
 __version__ = "0.1.0"
 

@@ -9,16 +9,16 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.modeling.matcher import Matcher
 
-from .arguments import check_choice, check_factor, check_names
 from .data.config import add_data_config
-from .engine.config import add_engine_config
+from .engine.config.keys import add_engine_config
 from .errors import ConfigError
 from .evaluation.config import add_evaluation_config
-from .loss_weighting import LOSS_NAMES, WEIGHT_NORMALIZERS
-from .matching import COUNTS, LOW_QUALITY_RULES, MATCHING, ScaleBalancedMatcher
-from .object_weight import ScaleBalancedWeight
-from .statistics import MatchStatistics
-from .weighting import FORMS
+from .loss.loss_weighting import LOSS_NAMES, WEIGHT_NORMALIZERS
+from .loss.match_statistics import MatchStatistics
+from .loss.matching import COUNTS, LOW_QUALITY_RULES, MATCHING, ScaleBalancedMatcher
+from .loss.object_weights import FORMS
+from .loss.scale_balanced_weight import ScaleBalancedWeight
+from .utils.arguments import check_choice, check_factor, check_names
 
 __all__ = [
     "add_scb_config",

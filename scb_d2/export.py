@@ -13,13 +13,12 @@ from torch import nn
 
 from .data.mapper import CheckedDatasetMapper
 from .engine.checkpoint import load_tensors
-from .engine.coco_evaluator import ZeroAwareCOCOEvaluator
-from .engine.config_errors import read_yaml
-from .engine.parts import save_lazy_config
-from .engine.safe_yaml import is_lazy_dump
+from .engine.config.safe_yaml import is_lazy_dump
+from .engine.config.yaml_errors import read_yaml
+from .engine.training.parts import save_lazy_config
 from .errors import ConfigError
-from .files import atomic_write
-from .matching import ScaleBalancedMatcher
+from .evaluation.zero_aware_evaluator import ZeroAwareCOCOEvaluator
+from .loss.matching import ScaleBalancedMatcher
 from .modeling import (
     ScaleBalancedCascadeROIHeads,
     ScaleBalancedFastRCNNOutputLayers,
@@ -29,6 +28,7 @@ from .modeling import (
     ScaleBalancedStandardROIHeads,
 )
 from .modeling.build_errors import CLASS_KEYS
+from .utils.files import atomic_write
 
 __all__ = ["CHECKPOINT_FILE", "CONFIG_FILE", "export_run"]
 

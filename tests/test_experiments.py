@@ -10,9 +10,9 @@ from experiments.figures import differences_figure
 from experiments.prepare_bccd import coco_of
 from experiments.tables import fill, load_results
 from scb_d2 import add_scb_config
-from scb_d2.analysis.experiment import load_plan
-from scb_d2.analysis.statistics import paired_t
+from scb_d2.compare.intervals import paired_t
 from scb_d2.config import validate_config
+from scb_d2.experiment.plan import load_plan
 from scb_d2.projects import add_project_configs
 
 from .conftest import REPO_ROOT

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..engine.reporting import report_user_errors
+from scb_d2.engine.user_errors import report_user_errors
 
 __all__ = ["main"]
 

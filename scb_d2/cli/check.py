@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what is found; 1 if it holds errors, or with ``--strict`` warnings."""
-    from ..engine.data_report import check_config_data
+    from scb_d2.engine.config.data_report import check_config_data
 
     reports, disagreement = check_config_data(
         args.config_file, args.opts, headers=0 if args.skip_images else None

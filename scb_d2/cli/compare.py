@@ -75,9 +75,9 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: the input is malformed; nothing is written then.
     """
-    from ..analysis.compare import compare_arms, write_comparison
-    from ..analysis.compare_report import headline
-    from ..analysis.compare_runs import load_arms
+    from scb_d2.compare.report import headline
+    from scb_d2.compare.run import compare_arms, write_comparison
+    from scb_d2.compare.runs import load_arms
 
     settings = compare_settings_of(args)
     arms = load_arms(
@@ -105,8 +105,8 @@ def run(args: argparse.Namespace) -> None:
 
 def compare_settings_of(args: argparse.Namespace):
     """The :class:`CompareSettings` that the flags describe."""
-    from ..analysis.compare import CompareSettings
-    from ..analysis.compare_objects import OperatingPoint
+    from scb_d2.compare.gained_lost import OperatingPoint
+    from scb_d2.compare.run import CompareSettings
 
     if args.at_score is not None:
         point = OperatingPoint(fp_per_image=None, score=args.at_score)

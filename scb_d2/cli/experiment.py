@@ -28,13 +28,13 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: the plan or a flag is wrong, or a run failed.
     """
-    from ..analysis.compare import compare_arms, write_comparison
-    from ..analysis.compare_report import headline
-    from ..analysis.compare_runs import load_arms
-    from ..analysis.experiment import load_plan, train_all
-    from ..analysis.experiment_summary import summarize
-    from ..evaluation.output import to_json
-    from ..files import atomic_write
+    from scb_d2.compare.report import headline
+    from scb_d2.compare.run import compare_arms, write_comparison
+    from scb_d2.compare.runs import load_arms
+    from scb_d2.experiment.plan import load_plan, train_all
+    from scb_d2.experiment.summary import summarize
+    from scb_d2.utils.files import atomic_write
+    from scb_d2.utils.output_folder import to_json
 
     settings = compare_settings_of(args)
     experiment = load_plan(args.plan)

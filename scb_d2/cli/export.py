@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ..export import export_run
+    from scb_d2.export import export_run
 
     config, checkpoint = export_run(args.run_dir, args.output, args.weights)
     print(f"Wrote {config} and {checkpoint}.")

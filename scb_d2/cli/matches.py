@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Make the report and print what it concludes."""
-    from ..analysis.matches import match_report, write_match_report
+    from scb_d2.matches.run import match_report, write_match_report
 
     report = match_report(
         args.config_file,

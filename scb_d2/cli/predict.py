@@ -12,15 +12,16 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, DataError
-from ..files import atomic_write
+from scb_d2.errors import ConfigError, DataError
+from scb_d2.utils.files import atomic_write
+
 from ._overrides import add_overrides
 
 if TYPE_CHECKING:
     from detectron2.structures import Instances
 
-    from ..inference.categories import Categories
-    from ..inference.predictor import Predictor
+    from scb_d2.predict.categories import Categories
+    from scb_d2.predict.predictor import Predictor
 
 __all__ = ["PREDICTIONS_FILE", "add_arguments", "run"]
 
@@ -57,9 +58,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; 1 if an image could not be used."""
     from detectron2.utils.logger import setup_logger
 
-    from ..engine.setup import find_config_file
-    from ..inference.images import find_images
-    from ..inference.predictor import load_predictor
+    from scb_d2.engine.config.load import find_config_file
+    from scb_d2.predict.images import find_images
+    from scb_d2.predict.predictor import load_predictor
 
     setup_logger(name="scb_d2")
     if not 0 <= args.score_threshold <= 1:
@@ -100,8 +101,8 @@ def _predict(
     """Detect on one image and write its picture."""
     from PIL import Image
 
-    from ..inference.images import read_image
-    from ..visualization.instances import draw_instances
+    from scb_d2.predict.images import read_image
+    from scb_d2.visualization.boxes import draw_instances
 
     image = read_image(path)
     found = predictor(image)

@@ -33,13 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from ..quickstart.run import run_quickstart
+    from scb_d2.quickstart.run import run_quickstart
 
     run_quickstart(args.config_file or _default_config(), args.output, args.opts, args.restart)
 
 
 def _default_config() -> str:
-    from ..errors import ConfigError
+    from scb_d2.errors import ConfigError
 
     path = Path(__file__).resolve().parents[2] / "configs" / "quickstart.yaml"
     if not path.is_file():

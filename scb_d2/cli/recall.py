@@ -90,10 +90,10 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: the input is malformed; nothing is written then.
     """
-    from ..evaluation.coco_format import load_detections, load_ground_truth
-    from ..evaluation.output import staged_directory, to_json
-    from ..evaluation.recall import evaluate_recall
-    from ..evaluation.recall_report import recall_figure, recall_markdown
+    from scb_d2.data.reader.coco import load_detections, load_ground_truth
+    from scb_d2.evaluation.recall import evaluate_recall
+    from scb_d2.evaluation.recall_report import recall_figure, recall_markdown
+    from scb_d2.utils.output_folder import staged_directory, to_json
 
     settings = settings_of(args, max_detections=args.max_detections)
     ground_truth = load_ground_truth(args.annotations)
@@ -114,8 +114,8 @@ def run(args: argparse.Namespace) -> None:
 
 def settings_of(args: argparse.Namespace, max_detections: int | None = None):
     """The :class:`RecallSettings` that the flags of :func:`add_recall_arguments` describe."""
-    from ..evaluation.recall import RecallSettings
-    from ..evaluation.sizes import SizeBins
+    from scb_d2.evaluation.recall import RecallSettings
+    from scb_d2.evaluation.size_bins import SizeBins
 
     return RecallSettings(
         iou=args.iou,
@@ -130,8 +130,8 @@ def settings_of(args: argparse.Namespace, max_detections: int | None = None):
 
 def area_scales_of(args: argparse.Namespace, image_sizes):
     """(N,) network-input pixels per native pixel, or None unless `--area input`."""
-    from ..errors import ConfigError
-    from ..evaluation.sizes import input_scales
+    from scb_d2.errors import ConfigError
+    from scb_d2.evaluation.size_bins import input_scales
 
     if args.area != "input":
         if args.input_size or args.input_fixed:

@@ -1,6 +1,6 @@
 """Data: the synthetic shapes, registration from the config, and checks before training."""
 
-from .checks import check_dataset, check_datasets
+from .checks.datasets import check_dataset, check_datasets
 from .config import add_data_config, register_datasets
 from .mapper import CheckedDatasetMapper
 from .registration import register_coco, register_shapes, register_voc

@@ -4,7 +4,8 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from ..errors import ConfigError
+from scb_d2.errors import ConfigError
+
 from .registration import VOC_CLASSES, register_coco, register_shapes, register_voc
 
 __all__ = ["add_data_config", "register_datasets"]

@@ -10,7 +10,7 @@ from detectron2.data.detection_utils import SizeMismatchError, read_image
 from detectron2.utils.registry import Registry
 from PIL import Image, UnidentifiedImageError
 
-from ..errors import ConfigError, DataError
+from scb_d2.errors import ConfigError, DataError
 
 __all__ = [
     "MAPPER_REGISTRY",

@@ -2,7 +2,7 @@
 
 The functions here are what the config keys call (:mod:`scb_d2.data.config`) and what LazyConfig
 users call themselves. Registering reads no file; files are read by
-:func:`scb_d2.data.checks.check_datasets` and by the data loader.
+:func:`scb_d2.data.checks.datasets.check_datasets` and by the data loader.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,9 +13,10 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 from detectron2.data.datasets.pascal_voc import CLASS_NAMES as VOC_CLASSES
 
-from ..errors import DataError
+from scb_d2.errors import DataError
+
+from .reader.voc import load_voc
 from .synthetic import SHAPE_CLASSES, ensure_shapes, shapes_folder
-from .voc import load_voc
 
 __all__ = ["SHAPES_NAMES", "VOC_CLASSES", "register_coco", "register_shapes", "register_voc"]
 

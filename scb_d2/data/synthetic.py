@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..errors import DataError
+from scb_d2.errors import DataError
 
 __all__ = ["MIN_OBJECT_SIZE", "SHAPE_CLASSES", "ensure_shapes", "generate_shapes", "shapes_folder"]
 

@@ -13,8 +13,8 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathManager
 
-from ..errors import ConfigError, RunError
-from ..files import PARTIAL_SUFFIX, WholeFilePaths
+from scb_d2.errors import ConfigError, RunError
+from scb_d2.utils.files import PARTIAL_SUFFIX, WholeFilePaths
 
 __all__ = [
     "SafeCheckpointer",

@@ -5,7 +5,7 @@ import logging
 import torch
 from detectron2.config import CfgNode
 
-from ..errors import ConfigError
+from scb_d2.errors import ConfigError
 
 __all__ = ["available_amp", "available_device", "use_available_device"]
 

@@ -13,16 +13,17 @@ from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
 from torch import nn
 
-from ..data.config import register_datasets
+from scb_d2.data.config import register_datasets
+
 from .checkpoint import SafeCheckpointer, find_checkpoint
-from .checks import check_run
-from .distributed import check_flags, check_processes, launch, world_size
-from .lazy_config import check_lazy_run, load_lazy_config, use_available_lazy_device
-from .lazy_trainer import LazyTrainer
-from .parts import set_up_run
-from .reporting import hide_user_tracebacks, report_user_errors
-from .setup import find_config_file, load_config
-from .trainer import Trainer
+from .config.lazy import check_lazy_run, load_lazy_config, use_available_lazy_device
+from .config.load import find_config_file, load_config
+from .config.rehearsal import check_run
+from .processes import check_flags, check_processes, launch, world_size
+from .training.lazy_trainer import LazyTrainer
+from .training.parts import set_up_run
+from .training.trainer import Trainer
+from .user_errors import hide_user_tracebacks, report_user_errors
 
 __all__ = ["main"]
 

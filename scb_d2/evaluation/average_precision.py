@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sizes import SIZE_NAMES
-from .coco_format import Detections, GroundTruth
-from .matching import find_pairs, greedy_match
-from .sizes import SizeBins
+from scb_d2.data.reader.coco import Detections, GroundTruth
+from scb_d2.utils.size_groups import SIZE_NAMES
+
+from .detection_matching import find_pairs, greedy_match
+from .size_bins import SizeBins
 
 __all__ = ["IOU_THRESHOLDS", "PrecisionTable", "size_suffixes"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pycocotools.cocoeval import COCOeval
 
-from ..errors import ConfigError
+from scb_d2.errors import ConfigError
 
 __all__ = ["COCO_BACKENDS", "coco_eval_class"]
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from detectron2.evaluation.coco_evaluation import _evaluate_predictions_on_coco
 
-from ..engine.coco_evaluator import ZeroAwareCOCOEvaluator
-from ..engine.parts import WHOLE_FILES
+from scb_d2.data.reader.ground_truth import category_id_of
+from scb_d2.engine.training.parts import WHOLE_FILES
+
 from .coco_backend import coco_eval_class
-from .dataset import category_id_of
+from .zero_aware_evaluator import ZeroAwareCOCOEvaluator
 
 __all__ = ["BackendCOCOEvaluator"]
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from ..errors import ConfigError
-from ..sizes import SIZE_EDGES
+from scb_d2.errors import ConfigError
+from scb_d2.utils.size_groups import SIZE_EDGES
+
 from .recall import RecallSettings
-from .sizes import SizeBins
+from .size_bins import SizeBins
 
 __all__ = ["add_evaluation_config", "recall_settings"]
 

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError
+from scb_d2.data.reader.coco import Detections, GroundTruth
+from scb_d2.errors import ConfigError
+
 from .average_precision import PrecisionTable
-from .coco_format import Detections, GroundTruth
-from .matching import MATCH_RULES, ScoredMatches, match_by_score
-from .sizes import AREA_RULES, SizeBins, object_areas
+from .detection_matching import MATCH_RULES, ScoredMatches, match_by_score
+from .size_bins import AREA_RULES, SizeBins, object_areas
 
 __all__ = ["RecallCurve", "RecallSettings", "RecallTable", "evaluate_recall", "flat_metrics"]
 
@@ -38,8 +39,8 @@ class RecallSettings:
         thresholds: confidences; a detection counts where its score is not below. The paper's by
             default (tables 3, 4 and 6 to 9).
         fp_per_image: false positives per image at which recall is taken too.
-        match: a key of :data:`scb_d2.evaluation.matching.MATCH_RULES`.
-        area: a key of :data:`scb_d2.evaluation.sizes.AREA_RULES`.
+        match: a key of :data:`scb_d2.evaluation.detection_matching.MATCH_RULES`.
+        area: a key of :data:`scb_d2.evaluation.size_bins.AREA_RULES`.
         bins: size bins.
         max_detections: most detections per image and class (`any`: per image) for recall; None:
             all that are given. AP and AR always take COCO's 100.

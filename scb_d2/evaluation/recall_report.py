@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-from ..visualization.palette import SERIES
+from scb_d2.visualization.palette import SERIES
 
 __all__ = ["recall_figure", "recall_markdown", "recall_table"]
 

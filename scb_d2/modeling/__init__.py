@@ -1,8 +1,9 @@
 """Detectron2's detectors with the scale-balanced loss. Importing registers them."""
 
+from scb_d2.loss.anchor_targets import MatchedObjects
+
+from .box_predictor import ScaleBalancedFastRCNNOutputLayers
 from .build import build_model, check_model, scale_balanced_config
-from .fast_rcnn import ScaleBalancedFastRCNNOutputLayers
-from .matched_objects import MatchedObjects
 from .retinanet import ScaleBalancedRetinaNet
 from .roi_heads import (
     ScaleBalancedCascadeROIHeads,

@@ -11,9 +11,10 @@ from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY
 from detectron2.utils.registry import Registry
 from torch import nn
 
-from ..arguments import check_names
-from ..config import STAGES, validate_config
-from ..errors import ConfigError, UserError
+from scb_d2.config import STAGES, validate_config
+from scb_d2.errors import ConfigError, UserError
+from scb_d2.utils.arguments import check_names
+
 from .build_errors import readable_build_errors, unknown_class
 
 __all__ = ["build_model", "check_model", "scale_balanced_config"]

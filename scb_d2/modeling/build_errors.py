@@ -26,7 +26,7 @@ from detectron2.modeling.proposal_generator.rpn import RPN_HEAD_REGISTRY
 from detectron2.utils.registry import Registry
 from torch import nn
 
-from ..errors import ConfigError, UserError
+from scb_d2.errors import ConfigError, UserError
 
 __all__ = ["CLASS_KEYS", "check_features", "readable_build_errors", "unknown_class"]
 

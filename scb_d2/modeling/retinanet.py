@@ -19,13 +19,13 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
-from ..config import build_matcher, weighting_from_config
-from ..loss_weighting import LossWeighting
-from ..losses import box_regression_losses, sigmoid_focal_losses
-from ..matching import match_boxes
-from ..statistics import MatchStatistics, warn_if_all_positive
-from .anchor_losses import positive_gt_boxes, weighted_sums
-from .matched_objects import ObjectWeight, class_labels, matched_objects
+from scb_d2.config import build_matcher, weighting_from_config
+from scb_d2.loss.anchor_targets import ObjectWeight, class_labels, matched_objects
+from scb_d2.loss.loss_weighting import LossWeighting
+from scb_d2.loss.match_statistics import MatchStatistics, warn_if_all_positive
+from scb_d2.loss.matching import match_boxes
+from scb_d2.loss.unreduced_losses import box_regression_losses, sigmoid_focal_losses
+from scb_d2.loss.weighted_losses import positive_gt_boxes, weighted_sums
 
 __all__ = ["ScaleBalancedRetinaNet"]
 
@@ -57,7 +57,7 @@ class ScaleBalancedRetinaNet(RetinaNet):
                 image, usually a :class:`scb_d2.ScaleBalancedWeight`. None: stock RetinaNet.
             weighted_losses: which of ``"cls"``, ``"box"`` the weights multiply.
             weight_normalizer: ``"stock"`` or ``"mean_one"``, see
-                :class:`scb_d2.loss_weighting.LossWeighting`.
+                :class:`scb_d2.loss.loss_weighting.LossWeighting`.
             statistics: how match statistics are logged; None: as ``scb/first/...`` every 20
                 iterations.
             **kwargs: of :class:`detectron2.modeling.RetinaNet`. For ``low_quality="reassign"``

@@ -24,13 +24,14 @@ from detectron2.modeling.roi_heads import (
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
-from ..arguments import check_choice
-from ..config import weighting_from_config
-from ..errors import ConfigError
-from ..matching import COUNTS, match_boxes, match_counts
-from ..statistics import MatchStatistics
-from .fast_rcnn import WEIGHTS_FIELD, ScaleBalancedFastRCNNOutputLayers
-from .matched_objects import ObjectWeight
+from scb_d2.config import weighting_from_config
+from scb_d2.errors import ConfigError
+from scb_d2.loss.anchor_targets import ObjectWeight
+from scb_d2.loss.match_statistics import MatchStatistics
+from scb_d2.loss.matching import COUNTS, match_boxes, match_counts
+from scb_d2.utils.arguments import check_choice
+
+from .box_predictor import WEIGHTS_FIELD, ScaleBalancedFastRCNNOutputLayers
 
 __all__ = [
     "ScaleBalancedCascadeROIHeads",

@@ -19,14 +19,14 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..arguments import check_choice
-from ..config import build_matcher, weighting_from_config
-from ..loss_weighting import LossWeighting
-from ..losses import box_regression_losses
-from ..matching import COUNTS, match_boxes
-from ..statistics import MatchStatistics, warn_if_all_positive
-from .anchor_losses import positive_gt_boxes, weighted_sums
-from .matched_objects import ObjectWeight, matched_objects
+from scb_d2.config import build_matcher, weighting_from_config
+from scb_d2.loss.anchor_targets import ObjectWeight, matched_objects
+from scb_d2.loss.loss_weighting import LossWeighting
+from scb_d2.loss.match_statistics import MatchStatistics, warn_if_all_positive
+from scb_d2.loss.matching import COUNTS, match_boxes
+from scb_d2.loss.unreduced_losses import box_regression_losses
+from scb_d2.loss.weighted_losses import positive_gt_boxes, weighted_sums
+from scb_d2.utils.arguments import check_choice
 
 __all__ = ["ScaleBalancedRPN"]
 
@@ -62,7 +62,7 @@ class ScaleBalancedRPN(RPN):
                 filter and before sampling, or ``"sampled"``, those that survive sampling.
             weighted_losses: which of ``"cls"``, ``"box"`` the weights multiply.
             weight_normalizer: ``"stock"`` or ``"mean_one"`` over the sampled positives, see
-                :class:`scb_d2.loss_weighting.LossWeighting`.
+                :class:`scb_d2.loss.loss_weighting.LossWeighting`.
             statistics: how match statistics are logged; None: as ``scb/first/...`` every 20
                 iterations.
             **kwargs: of :class:`detectron2.modeling.proposal_generator.RPN`. For

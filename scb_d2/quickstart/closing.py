@@ -7,7 +7,8 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from ..sizes import SIZE_NAMES
+from scb_d2.utils.size_groups import SIZE_NAMES
+
 from .pictures import CURVES_FILE, GRID_FILE
 
 __all__ = ["MATCHES_FOLDER", "closing_block"]

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from detectron2.config import CfgNode
 
-from ..engine.safe_yaml import load_yaml
-from ..errors import ConfigError
+from scb_d2.engine.config.safe_yaml import load_yaml
+from scb_d2.errors import ConfigError
 
 __all__ = ["SUMMARY_FILE", "clear_run", "finished_summary", "prepare_folder"]
 

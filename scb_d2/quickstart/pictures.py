@@ -10,12 +10,12 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, BoxMode, Instances
 
-from ..inference.categories import find_categories
-from ..inference.images import read_image
-from ..sizes import SIZE_EDGES
-from ..visualization.curves import write_training_curves
-from ..visualization.grid import write_picture_grid
-from ..visualization.instances import draw_instances
+from scb_d2.predict.categories import find_categories
+from scb_d2.predict.images import read_image
+from scb_d2.utils.size_groups import SIZE_EDGES
+from scb_d2.visualization.boxes import draw_instances
+from scb_d2.visualization.curves import write_training_curves
+from scb_d2.visualization.grid import write_picture_grid
 
 __all__ = ["CURVES_FILE", "GRID_FILE", "SCORE_THRESHOLD", "write_pictures"]
 

@@ -14,16 +14,17 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.utils.logger import setup_logger
 
-from ..analysis.matches import match_report, write_match_report
-from ..engine.checks import check_run
-from ..engine.parts import set_up_run
-from ..engine.reporting import hide_user_tracebacks
-from ..engine.results import RESULTS_FILE
-from ..engine.setup import load_config
-from ..engine.trainer import Trainer
-from ..files import atomic_write
+from scb_d2.engine.config.load import load_config
+from scb_d2.engine.config.rehearsal import check_run
+from scb_d2.engine.training.parts import set_up_run
+from scb_d2.engine.training.trainer import Trainer
+from scb_d2.engine.user_errors import hide_user_tracebacks
+from scb_d2.evaluation.results_table import RESULTS_FILE
+from scb_d2.matches.run import match_report, write_match_report
+from scb_d2.utils.cores import available_cores
+from scb_d2.utils.files import atomic_write
+
 from .closing import MATCHES_FOLDER, closing_block
-from .cores import available_cores
 from .folder import SUMMARY_FILE, finished_summary, prepare_folder
 from .pictures import write_pictures
 from .progress import Progress, duration, short_console

@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..errors import DataError
-from ..files import atomic_write
-from ..sizes import SIZE_NAMES
+from scb_d2.errors import DataError
+from scb_d2.utils.files import atomic_write
+from scb_d2.utils.size_groups import SIZE_NAMES
+
 from .palette import INK, SERIES
 
 __all__ = ["read_metrics", "write_training_curves"]

@@ -9,7 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..files import atomic_write
+from scb_d2.utils.files import atomic_write
+
 from .palette import GROUND_TRUTH, INK, class_colour
 
 __all__ = ["write_picture_grid"]
@@ -30,7 +31,7 @@ def write_picture_grid(
     Args:
         path: the file.
         pictures: (H, W, 3) uint8 RGB, from
-            :func:`scb_d2.visualization.instances.draw_instances`.
+            :func:`scb_d2.visualization.boxes.draw_instances`.
         captions: a line above each.
         class_names: the classes for the legend, at most six are named there.
         title: the line above all.

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from scb_d2.cli import main
-from scb_d2.engine.setup import load_config
+from scb_d2.engine.config.load import load_config
 from scb_d2.modeling.build import build_model
 
 TINY = [

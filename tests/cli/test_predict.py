@@ -10,8 +10,8 @@ from detectron2.config import instantiate
 from detectron2.data import MetadataCatalog
 from PIL import Image
 
-from scb_d2.engine.lazy_config import load_lazy_config
-from scb_d2.engine.setup import load_config
+from scb_d2.engine.config.lazy import load_lazy_config
+from scb_d2.engine.config.load import load_config
 from scb_d2.modeling.build import build_model
 
 

@@ -10,8 +10,8 @@ import pytest
 from detectron2.config import get_cfg
 from detectron2.data import build_detection_train_loader
 
-from scb_d2.data.check_coco import check_coco
-from scb_d2.data.checks import check_datasets
+from scb_d2.data.checks.coco_annotations import check_coco
+from scb_d2.data.checks.datasets import check_datasets
 from scb_d2.data.config import add_data_config
 from scb_d2.data.mapper import CheckedDatasetMapper
 

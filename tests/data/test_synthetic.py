@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from scb_d2.data import synthetic
-from scb_d2.data.check_coco import check_coco
+from scb_d2.data.checks.coco_annotations import check_coco
 from scb_d2.data.synthetic import (
     SHAPE_CLASSES,
     ensure_shapes,

@@ -5,9 +5,9 @@ import copy
 import numpy as np
 import pytest
 
+from scb_d2.data.reader.coco import load_detections, load_ground_truth
 from scb_d2.evaluation.average_precision import PrecisionTable
-from scb_d2.evaluation.coco_format import load_detections, load_ground_truth
-from scb_d2.evaluation.sizes import SizeBins
+from scb_d2.evaluation.size_bins import SizeBins
 
 from .scenes import annotations, coco_eval, random_scene, result
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-import scb_d2.files
-from scb_d2.engine.base_trainer import ResumableTrainer
+import scb_d2.utils.files
+from scb_d2.engine.training.base_trainer import ResumableTrainer
 from tests.faults.runs import differences, kill_at_call, left_by, run_process, tiny_config
 
 
@@ -75,7 +75,7 @@ def test_killed_while_a_checkpoint_is_written(
     folder: Path, undisturbed: dict[str, Any], function: str, call: int
 ) -> None:
     config = tiny_config(folder, f"{function}{call}")
-    _kill(config, folder, scb_d2.files.os, function, call)
+    _kill(config, folder, scb_d2.utils.files.os, function, call)
     assert not differences(undisturbed, _resume(config, folder))
 
 
@@ -93,7 +93,7 @@ def test_killed_in_an_evaluation_that_decides_on_the_best(
     folder: Path, undisturbed: dict[str, Any]
 ) -> None:
     config = tiny_config(folder, "evaluation")
-    from scb_d2.engine.trainer import Trainer
+    from scb_d2.engine.training.trainer import Trainer
 
     _kill(config, folder, Trainer, "_evaluate", 1)
     resumed = _resume(config, folder)
@@ -185,7 +185,7 @@ def test_patience_ends_a_run_once_and_for_all(folder: Path) -> None:
     assert not differences(left, _resume(config, folder))
 
     config = tiny_config(folder, "patience_killed", **changes)
-    from scb_d2.engine.best_checkpoint import Patience
+    from scb_d2.engine.training.best_checkpoint import Patience
 
     _kill(config, folder, Patience, "after_step", 4)
     assert not differences(left, _resume(config, folder))

@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scb_d2 import object_weights
-from scb_d2.data.check_coco import check_coco
-from scb_d2.engine.config_errors import read_yaml
+from scb_d2.data.checks.coco_annotations import check_coco
+from scb_d2.data.reader.coco import load_detections, load_ground_truth
+from scb_d2.engine.config.yaml_errors import read_yaml
 from scb_d2.errors import ConfigError, DataError
-from scb_d2.evaluation.coco_format import load_detections, load_ground_truth
-from scb_d2.matching import anchor_weights, match_counts
+from scb_d2.loss.matching import anchor_weights, match_counts
 
 SCALARS = (
     st.none()

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from scb_d2.analysis.matches_page import _objects
 from scb_d2.engine.checkpoint import SafeCheckpointer, load_tensors
-from scb_d2.engine.config_errors import read_yaml
-from scb_d2.engine.safe_yaml import arithmetic
-from scb_d2.engine.setup import load_config
+from scb_d2.engine.config.load import load_config
+from scb_d2.engine.config.safe_yaml import arithmetic
+from scb_d2.engine.config.yaml_errors import read_yaml
 from scb_d2.errors import ConfigError
+from scb_d2.matches.page import _objects
 
 
 class _Bomb:

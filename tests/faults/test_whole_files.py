@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from detectron2.utils.events import JSONWriter
 
-import scb_d2.files
-from scb_d2.engine.parts import with_parts
-from scb_d2.files import PARTIAL_SUFFIX, atomic_write
+import scb_d2.utils.files
+from scb_d2.engine.training.parts import with_parts
+from scb_d2.utils.files import PARTIAL_SUFFIX, atomic_write
 from tests.engine.conftest import LAZY
 from tests.faults.runs import run_process, tiny_config
 
@@ -38,7 +38,7 @@ def _at_write(name: str, act: Callable[[], object]) -> Callable[[], None]:
                 file.write = write
             return file
 
-        scb_d2.files.open = opening
+        scb_d2.utils.files.open = opening
 
     return prepare
 

@@ -10,8 +10,8 @@ from scb_d2 import (
     ScaleBalancedRes5ROIHeads,
     ScaleBalancedStandardROIHeads,
 )
+from tests import oracle
 
-from .. import oracle
 from .detectors import image
 from .rcnn import CASCADE, RES5, STANDARD, feature_shapes, rcnn_config
 

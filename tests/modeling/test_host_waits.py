@@ -11,9 +11,9 @@ from detectron2.utils.events import EventStorage
 
 from benchmarks.waits import count_waits, host_reads
 from scb_d2 import ScaleBalancedMatcher, ScaleBalancedWeight, match_boxes
+from tests.projects.builders import project_config
+from tests.projects.common import scene
 
-from ..projects.builders import project_config
-from ..projects.common import scene
 from .detectors import batch, pair, retinanet_config
 from .rcnn import CASCADE, RES5, STANDARD, rcnn_config
 

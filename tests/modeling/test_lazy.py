@@ -6,7 +6,7 @@ from detectron2.config import LazyConfig, instantiate
 from detectron2.structures import BitMasks
 
 from scb_d2 import build_model
-from scb_d2.engine.setup import load_config
+from scb_d2.engine.config.load import load_config
 
 from .detectors import batch, train_step
 

@@ -8,15 +8,15 @@ from detectron2.utils.events import EventStorage
 from fvcore.nn import sigmoid_focal_loss
 
 from scb_d2 import ScaleBalancedRetinaNet, ScaleBalancedWeight, anchor_weights, build_model
+from tests import oracle
 
-from .. import oracle
 from .detectors import assert_same_training, batch, image, pair, retinanet_config, train_step
 
 
 @pytest.fixture(autouse=True)
 def unjitted(monkeypatch):
     """The jitted focal loss differs in its last bits on a process's first call."""
-    for module in ("scb_d2.losses", "detectron2.modeling.meta_arch.retinanet"):
+    for module in ("scb_d2.loss.unreduced_losses", "detectron2.modeling.meta_arch.retinanet"):
         monkeypatch.setattr(f"{module}.sigmoid_focal_loss_jit", sigmoid_focal_loss)
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from detectron2.utils.events import EventStorage
 
-from .. import oracle
+from tests import oracle
+
 from .rcnn import CASCADE
 from .roi_heads import (
     OBJECTS,

@@ -11,8 +11,8 @@ from PIL import Image
 from torch.nn import functional as F
 
 from scb_d2 import ScaleBalancedRPN, ScaleBalancedWeight, build_model
+from tests import oracle
 
-from .. import oracle
 from .detectors import assert_same_training, batch, image, pair, train_step
 from .rcnn import BOX_LOSSES, FEATURES, feature_shapes, rcnn_config, sample_anchors
 

@@ -9,7 +9,7 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from scb_d2 import build_model
-from scb_d2.engine.setup import load_config
+from scb_d2.engine.config.load import load_config
 
 
 def configs_of(project: str) -> Path:

@@ -11,9 +11,9 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from scb_d2 import DataError
+from scb_d2.visualization.boxes import draw_instances
 from scb_d2.visualization.curves import read_metrics, write_training_curves
 from scb_d2.visualization.grid import write_picture_grid
-from scb_d2.visualization.instances import draw_instances
 from scb_d2.visualization.palette import GROUND_TRUTH, class_colour
 
 

@@ -8,8 +8,9 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone, ResNet
 from detectron2.modeling.backbone.resnet import build_resnet_backbone
 from torch import Tensor, nn
 
-from ...errors import ConfigError
-from ..ssd import scaled_channels
+from scb_d2.errors import ConfigError
+from scb_d2.projects.ssd import scaled_channels
+
 from .deconvolution import DeconvolutionModule
 from .layers import CeilStem, ResidualBlock
 

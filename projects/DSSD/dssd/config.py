@@ -2,7 +2,7 @@
 
 from detectron2.config import CfgNode
 
-from ..ssd import add_ssd_config
+from scb_d2.projects.ssd import add_ssd_config
 
 __all__ = ["add_dssd_config"]
 

@@ -7,8 +7,9 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
-from ...errors import ConfigError
-from ..ssd import MultiBoxHead, scaled_channels
+from scb_d2.errors import ConfigError
+from scb_d2.projects.ssd import MultiBoxHead, scaled_channels
+
 from .layers import ResidualBlock, conv_norm
 
 __all__ = ["DSSDHead"]

@@ -7,9 +7,10 @@ from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
-from ...arguments import check_choice
-from ...errors import ConfigError
-from ..ssd import SSD
+from scb_d2.errors import ConfigError
+from scb_d2.projects.ssd import SSD
+from scb_d2.utils.arguments import check_choice
+
 from .head import DSSDHead
 
 __all__ = ["DSSD"]

@@ -8,8 +8,9 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from torch import Tensor, nn
 
-from ...errors import ConfigError
-from ..ssd import SSDVGG, conv_relu, scaled_channels
+from scb_d2.errors import ConfigError
+from scb_d2.projects.ssd import SSDVGG, conv_relu, scaled_channels
+
 from .fusion import FeatureFusion
 
 __all__ = ["FSSDVGG", "build_fssd_vgg_backbone"]

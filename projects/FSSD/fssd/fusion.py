@@ -7,7 +7,7 @@ from detectron2.layers import get_norm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..ssd import conv_relu
+from scb_d2.projects.ssd import conv_relu
 
 __all__ = ["FeatureFusion"]
 

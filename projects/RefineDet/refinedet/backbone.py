@@ -4,8 +4,8 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 
-from ...errors import ConfigError
-from ..ssd import SSDVGG
+from scb_d2.errors import ConfigError
+from scb_d2.projects.ssd import SSDVGG
 
 __all__ = ["build_refinedet_vgg_backbone"]
 

@@ -9,8 +9,9 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_anchor_generator
 from torch import Tensor, nn
 
-from ...errors import ConfigError
-from ..ssd import MultiBoxHead
+from scb_d2.errors import ConfigError
+from scb_d2.projects.ssd import MultiBoxHead
+
 from .transfer_connection import TransferConnection
 
 __all__ = ["RefineDetHead"]

@@ -12,7 +12,7 @@ from detectron2.modeling.anchor_generator import BufferList
 from detectron2.structures import Boxes
 from torch import Tensor, nn
 
-from ...errors import ConfigError
+from scb_d2.errors import ConfigError
 
 __all__ = ["SSDAnchorGenerator", "cell_boxes"]
 

@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import PadTransform, Transform
 
-from ...errors import ConfigError
+from scb_d2.errors import ConfigError
 
 __all__ = [
     "AUGMENTATIONS",

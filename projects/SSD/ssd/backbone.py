@@ -7,7 +7,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 
-from ...errors import ConfigError
+from scb_d2.errors import ConfigError
+
 from .layers import L2Norm, conv_relu
 from .vgg import VGG16, scaled_channels
 

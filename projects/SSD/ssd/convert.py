@@ -13,9 +13,10 @@ from pathlib import Path
 
 import torch
 
-from ...engine.reporting import report_user_errors
-from ...errors import DataError
-from ...files import atomic_write
+from scb_d2.engine.user_errors import report_user_errors
+from scb_d2.errors import DataError
+from scb_d2.utils.files import atomic_write
+
 from .weights import convert_weights
 
 __all__ = ["main"]

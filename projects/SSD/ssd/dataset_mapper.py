@@ -11,7 +11,8 @@ from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 
-from ...data.mapper import MAPPER_REGISTRY, readable_image_errors
+from scb_d2.data.mapper import MAPPER_REGISTRY, readable_image_errors
+
 from .augmentation import build_ssd_augmentations
 
 __all__ = ["SSDDatasetMapper"]

@@ -28,11 +28,12 @@ from detectron2.utils.logger import log_first_n
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...config import is_weighted, weighting_from_config
-from ...errors import DataError
-from ...matching import ScaleBalancedMatcher
-from ...modeling.matched_objects import ObjectWeight
-from ...statistics import MatchStatistics
+from scb_d2.config import is_weighted, weighting_from_config
+from scb_d2.errors import DataError
+from scb_d2.loss.anchor_targets import ObjectWeight
+from scb_d2.loss.match_statistics import MatchStatistics
+from scb_d2.loss.matching import ScaleBalancedMatcher
+
 from .head import MultiBoxHead
 from .inference import detect_objects
 from .multibox_loss import MultiBoxLoss

@@ -20,17 +20,17 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...loss_weighting import LossWeighting
-from ...losses import box_regression_losses
-from ...matching import match_boxes
-from ...modeling.anchor_losses import positive_gt_boxes, weighted_sums
-from ...modeling.matched_objects import (
+from scb_d2.loss.anchor_targets import (
     MatchedObjects,
     ObjectWeight,
     class_labels,
     matched_objects,
 )
-from ...statistics import MatchStatistics
+from scb_d2.loss.loss_weighting import LossWeighting
+from scb_d2.loss.match_statistics import MatchStatistics
+from scb_d2.loss.matching import match_boxes
+from scb_d2.loss.unreduced_losses import box_regression_losses
+from scb_d2.loss.weighted_losses import positive_gt_boxes, weighted_sums
 
 __all__ = ["MultiBoxLoss", "hard_negatives", "match_objects"]
 

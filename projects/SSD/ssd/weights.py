@@ -10,7 +10,7 @@ import torch
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 from torch import Tensor
 
-from ...errors import DataError
+from scb_d2.errors import DataError
 
 __all__ = ["check_fit", "convert_weights"]
 

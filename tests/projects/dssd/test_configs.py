@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from scb_d2.engine.setup import load_config
+from scb_d2.engine.config.load import load_config
 
 from .builders import CONFIGS, dssd_config
 

@@ -6,9 +6,9 @@ from detectron2.layers import FrozenBatchNorm2d
 from torch import nn
 
 from scb_d2.errors import ConfigError
+from tests.projects.builders import training_input
+from tests.projects.common import losses_of, scene
 
-from ..builders import training_input
-from ..common import losses_of, scene
 from .builders import NARROW, toy_dssd
 
 

@@ -6,8 +6,15 @@ import torch
 
 from scb_d2.cli import main as scb_d2
 from scb_d2.engine.main import main as train_net
+from tests.projects.common import (
+    learn,
+    losses_of,
+    plain_multibox_loss,
+    real_images,
+    scene,
+    share_found,
+)
 
-from ..common import learn, losses_of, plain_multibox_loss, real_images, scene, share_found
 from .builders import CONFIGS, NARROW, toy_dssd
 
 TINY = [

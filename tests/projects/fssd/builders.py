@@ -4,8 +4,7 @@ from functools import partial
 from typing import Any
 
 from scb_d2.projects.ssd import SSD
-
-from ..builders import build_project, configs_of, project_config
+from tests.projects.builders import build_project, configs_of, project_config
 
 CONFIGS = configs_of("FSSD")
 

@@ -7,8 +7,8 @@ from scb_d2 import build_model
 from scb_d2.errors import ConfigError
 from scb_d2.projects.fssd import FSSDVGG, FeatureFusion
 from scb_d2.projects.ssd import SSDAnchorGenerator
+from tests.projects.ssd.builders import ssd_config
 
-from ..ssd.builders import ssd_config
 from .builders import fssd_config, toy_fssd
 
 MAPS_300 = [(512, 38), (512, 19), (256, 10), (256, 5), (256, 3), (256, 1)]

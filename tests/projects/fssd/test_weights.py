@@ -6,8 +6,8 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torchvision.models import vgg16
 
 from scb_d2 import build_model
+from tests.projects.ssd.builders import build_ssd
 
-from ..ssd.builders import build_ssd
 from .builders import fssd_config
 
 REDUCED_FC_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28, 31, 33)

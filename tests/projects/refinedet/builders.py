@@ -9,8 +9,7 @@ from detectron2.utils.events import EventStorage
 from torch import Tensor
 
 from scb_d2.projects.refinedet import RefineDet
-
-from ..builders import build_project, configs_of, project_config, training_input
+from tests.projects.builders import build_project, configs_of, project_config, training_input
 
 CONFIGS = configs_of("RefineDet")
 

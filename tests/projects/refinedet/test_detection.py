@@ -11,8 +11,8 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from scb_d2 import build_model
+from tests.projects.builders import objects, training_input
 
-from ..builders import objects, training_input
 from .builders import MAP_SIZES, NUM_ANCHORS, as_levels, refinedet_config, toy_refinedet
 
 CELL = 3 * (5 * 20 + 7)

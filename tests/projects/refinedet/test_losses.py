@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from scb_d2 import match_counts
 from scb_d2.projects.refinedet import is_negative_anchor, refine_anchors
+from tests.projects.builders import objects, training_input
 
-from ..builders import objects, training_input
 from .builders import (
     BOTH_STAGES,
     NUM_ANCHORS,

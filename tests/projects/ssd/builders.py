@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from scb_d2.projects.ssd import SSD
-
-from ..builders import build_project, configs_of, project_config
+from tests.projects.builders import build_project, configs_of, project_config
 
 CONFIGS = configs_of("SSD")
 

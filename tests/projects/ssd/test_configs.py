@@ -1,6 +1,6 @@
 import pytest
 
-from scb_d2.weighting import FORMS
+from scb_d2.loss.object_weights import FORMS
 
 from .builders import CONFIGS, ssd_config
 

@@ -6,8 +6,8 @@ from detectron2.structures import Boxes
 
 from scb_d2 import ScaleBalancedWeight, match_boxes, match_counts
 from scb_d2.projects.ssd import build_ssd_matcher, match_objects
+from tests.projects.builders import objects
 
-from ..builders import objects
 from .builders import GT_BOXES
 from .test_anchors import _generator
 

@@ -11,8 +11,8 @@ from detectron2.utils.events import EventStorage
 from scb_d2 import ScaleBalancedWeight, build_model
 from scb_d2.errors import ConfigError, DataError
 from scb_d2.projects.ssd import SSD, SSDAnchorGenerator, detect_objects
+from tests.projects.builders import training_input
 
-from ..builders import training_input
 from .builders import build_ssd, ssd_config, toy_ssd
 
 MANY = [(x, y, x + 9, y + 9) for x in range(0, 150, 10) for y in range(0, 150, 10)] + [

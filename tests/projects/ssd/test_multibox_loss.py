@@ -9,8 +9,7 @@ from torch.nn import functional as F
 
 from scb_d2 import ScaleBalancedWeight, object_weights
 from scb_d2.projects.ssd import MultiBoxLoss, build_ssd_matcher, hard_negatives
-
-from ..builders import objects
+from tests.projects.builders import objects
 
 NUM_CLASSES = 3
 CODER = Box2BoxTransform((10.0, 10.0, 5.0, 5.0))

@@ -8,8 +8,8 @@ from torchvision.models.detection import ssd300_vgg16
 
 from scb_d2 import build_model
 from scb_d2.projects.ssd import SSD
+from tests.projects.builders import objects
 
-from ..builders import objects
 from .builders import GT_BOXES, build_ssd, ssd_config
 
 MEAN = torch.tensor([123.0, 117.0, 104.0]).view(3, 1, 1)

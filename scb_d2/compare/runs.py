@@ -1,0 +1,264 @@
+"""Find the results, data set and seed of training runs, and pair the runs of two arms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import MetadataCatalog
+
+from scb_d2.data.config import add_data_config, register_datasets
+from scb_d2.data.reader.coco import Detections, GroundTruth, load_detections, load_ground_truth
+from scb_d2.data.reader.ground_truth import annotations_of
+from scb_d2.errors import ConfigError, DataError
+
+__all__ = ["Arms", "Run", "find_run", "load_arms", "pair_runs"]
+
+RESULTS_FILE = "coco_instances_results.json"
+ANNOTATIONS_FILE = "coco_annotations.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run, or one results file.
+
+    Attributes:
+        name: the path as given.
+        results: COCO results.
+        config: the run's `config.yaml`, empty where there is none.
+        annotations: COCO annotations written beside the results, if any.
+    """
+
+    name: str
+    results: Path
+    config: dict[str, Any]
+    annotations: Path | None
+
+    @property
+    def seed(self) -> int | None:
+        """`SEED` of the config; None where it is missing or negative, which means random."""
+        seed = self.config.get("SEED", (self.config.get("train") or {}).get("seed"))
+        return seed if isinstance(seed, int) and seed >= 0 else None
+
+    @property
+    def dataset(self) -> str | None:
+        """The data set that was evaluated on, as the config names it."""
+        names = self.config.get("DATASETS", {}).get("TEST") or ()
+        return names[-1] if names else None
+
+    @property
+    def data_keys(self) -> dict[str, Any]:
+        """What decides which data the name stands for."""
+        datasets = self.config.get("DATASETS", {})
+        entries = [e for e in datasets.get("REGISTER", []) if e.get("NAME") == self.dataset]
+        synthetic = str(self.dataset).startswith("shapes_")
+        return {
+            "dataset": self.dataset,
+            "entries": entries,
+            "synthetic": datasets.get("SYNTHETIC") if synthetic else None,
+        }
+
+
+@dataclass(frozen=True)
+class Arms:
+    """Two arms on one data set: k pairs of runs and their detections.
+
+    Attributes:
+        ground_truth: the objects.
+        image_root: folder of the images, None where unknown.
+        pairs: k pairs (baseline, candidate).
+        detections: k pairs, likewise.
+        seeds: k seeds, or None where runs were paired as given.
+    """
+
+    ground_truth: GroundTruth
+    image_root: Path | None
+    pairs: tuple[tuple[Run, Run], ...]
+    detections: tuple[tuple[Detections, Detections], ...]
+    seeds: tuple[int, ...] | None
+
+
+def find_run(path: str | Path) -> Run:
+    """A run's files.
+
+    Args:
+        path: `OUTPUT_DIR` of `train_net.py`, or a COCO results file.
+
+    Raises:
+        DataError: there is no results file, or more than one.
+    """
+    folder = Path(path)
+    if folder.is_file():
+        return Run(str(path), folder, {}, None)
+    if not folder.is_dir():
+        raise DataError(f"{path}: there is no such run folder or results file.")
+    found = sorted(folder.glob(f"inference/**/{RESULTS_FILE}"))
+    if not found and (folder / RESULTS_FILE).is_file():
+        found = [folder / RESULTS_FILE]
+    if not found:
+        raise DataError(
+            f"{path}: has no inference/{RESULTS_FILE}; the run is not evaluated yet, or its data "
+            "set needs TEST.RECALL.ENABLED True (PASCAL VOC)."
+        )
+    if len(found) > 1:
+        names = ", ".join(str(file.relative_to(folder)) for file in found)
+        raise DataError(f"{path}: has several results ({names}); give one of these files instead.")
+    config = _read_config(folder / "config.yaml")
+    beside = found[0].with_name(ANNOTATIONS_FILE)
+    if not beside.is_file() and config.get("DATASETS", {}).get("TEST"):
+        beside = found[0].with_name(f"{config['DATASETS']['TEST'][-1]}_coco_format.json")
+    return Run(str(path), found[0], config, beside if beside.is_file() else None)
+
+
+def pair_runs(
+    baseline: Sequence[Run], candidate: Sequence[Run], by: str = "auto"
+) -> tuple[list[tuple[Run, Run]], tuple[int, ...] | None]:
+    """Pair the runs of two arms by seed, or as given.
+
+    Args:
+        baseline: runs of one arm.
+        candidate: runs of the other.
+        by: `seed`, `order`, or `auto`: by seed where every config has one.
+
+    Returns:
+        The pairs, and their seeds (None when paired as given).
+
+    Raises:
+        ConfigError: the arms cannot be paired.
+    """
+    seeds = [[run.seed for run in arm] for arm in (baseline, candidate)]
+    known = all(seed is not None for arm in seeds for seed in arm)
+    if by == "seed" and not known:
+        missing = next(run for run in (*baseline, *candidate) if run.seed is None)
+        raise ConfigError(f"{missing.name}: its config.yaml has no SEED >= 0 to pair by.")
+    if by == "order" or not known:
+        if len(baseline) != len(candidate):
+            raise ConfigError(
+                f"{len(baseline)} baseline and {len(candidate)} candidate runs cannot be paired: "
+                "equally many are needed."
+            )
+        return list(zip(baseline, candidate, strict=True)), None
+    for name, arm in zip(("baseline", "candidate"), seeds, strict=True):
+        if len(set(arm)) != len(arm):
+            raise ConfigError(f"two {name} runs have the same SEED (seeds {_spell(arm)}).")
+    if set(seeds[0]) != set(seeds[1]):
+        raise ConfigError(
+            f"the arms have different seeds (baseline {_spell(seeds[0])}; candidate "
+            f"{_spell(seeds[1])}): train the missing ones, or pair as given with --pair order."
+        )
+    partner = {run.seed: run for run in candidate}
+    ordered = sorted(baseline, key=lambda run: run.seed)
+    return [(run, partner[run.seed]) for run in ordered], tuple(sorted(seeds[0]))
+
+
+def load_arms(
+    baseline: Sequence[str | Path],
+    candidate: Sequence[str | Path],
+    *,
+    annotations: str | Path | None = None,
+    images: str | Path | None = None,
+    pair: str = "auto",
+) -> Arms:
+    """Read the runs of two arms and the data set that all of them were evaluated on.
+
+    Args:
+        baseline: run folders or results files.
+        candidate: likewise.
+        annotations: COCO annotations; by default what the runs wrote or their config names.
+        images: folder of the images, for pictures; by default what the config names.
+        pair: see :func:`pair_runs`.
+
+    Raises:
+        UserError: runs cannot be read or paired, or are of different data.
+    """
+    arms = [[find_run(path) for path in paths] for paths in (baseline, candidate)]
+    if not all(arms):
+        raise ConfigError("give at least one run for --baseline and one for --candidate.")
+    pairs, seeds = pair_runs(*arms, by=pair)
+    runs = [run for arm in arms for run in arm]
+    first = runs[0]
+    for run in runs[1:]:
+        if run.config and first.config and run.data_keys != first.data_keys:
+            raise DataError(
+                f"the arms are on different data: {first.name} was evaluated on "
+                f"{_spell_data(first)}, {run.name} on {_spell_data(run)}."
+            )
+    ground_truth, root = _ground_truth(runs, annotations)
+    return Arms(
+        ground_truth=ground_truth,
+        image_root=Path(images) if images else root,
+        pairs=tuple(pairs),
+        detections=tuple(
+            tuple(load_detections(run.results, ground_truth) for run in pair) for pair in pairs
+        ),
+        seeds=seeds,
+    )
+
+
+def _ground_truth(
+    runs: Sequence[Run], annotations: str | Path | None
+) -> tuple[GroundTruth, Path | None]:
+    root = None
+    configured = next((run for run in runs if run.dataset), None)
+    if configured:
+        meta = _registered(configured)
+        root = Path(meta.image_root) if getattr(meta, "image_root", None) else None
+    if annotations:
+        return load_ground_truth(annotations), root
+    beside = [run.annotations for run in runs if run.annotations]
+    if beside:
+        truths = [load_ground_truth(path) for path in beside]
+        for path, truth in zip(beside, truths, strict=True):
+            if not _same_objects(truth, truths[0]):
+                raise DataError(
+                    f"the arms are on different data: {beside[0]} and {path} hold other objects."
+                )
+        return truths[0], root
+    if configured is None:
+        raise ConfigError(
+            f"{runs[0].name}: names no data set in a config.yaml; give --annotations FILE.json."
+        )
+    return load_ground_truth(annotations_of(configured.dataset), configured.dataset), root
+
+
+def _registered(run: Run) -> Any:
+    cfg = get_cfg()
+    add_data_config(cfg)
+    keys = {"REGISTER", "SYNTHETIC"} & set(run.config["DATASETS"])
+    node = CfgNode({"DATASETS": {key: run.config["DATASETS"][key] for key in keys}})
+    cfg.merge_from_other_cfg(node)
+    register_datasets(cfg)
+    return MetadataCatalog.get(run.dataset)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: is not readable YAML.") from error
+    return config if isinstance(config, dict) else {}
+
+
+def _same_objects(one: GroundTruth, other: GroundTruth) -> bool:
+    return (
+        one.image_ids == other.image_ids
+        and one.category_ids == other.category_ids
+        and one.boxes.shape == other.boxes.shape
+        and bool((one.boxes == other.boxes).all())
+        and bool((one.image == other.image).all())
+    )
+
+
+def _spell(seeds: Sequence[int | None]) -> str:
+    return ", ".join(str(seed) for seed in sorted(seeds))
+
+
+def _spell_data(run: Run) -> str:
+    details = run.data_keys["entries"] or run.data_keys["synthetic"] or ""
+    return f"{run.dataset} {details}".strip()

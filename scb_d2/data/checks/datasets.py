@@ -1,0 +1,271 @@
+"""Checks of the data sets against each other and against the model, before anything is trained."""
+
+import difflib
+import logging
+import os
+from collections.abc import Sequence
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import META_ARCH_REGISTRY
+
+from scb_d2.data.config import register_datasets
+from scb_d2.errors import DataError
+
+from .coco_annotations import check_coco, read_coco_json
+from .report import DatasetReport, Finding
+from .voc_annotations import check_voc
+
+__all__ = [
+    "HEADERS_AT_START",
+    "check_agreement",
+    "check_class_count",
+    "check_dataset",
+    "check_datasets",
+    "check_name",
+    "check_reported_classes",
+    "dataset_classes",
+    "dataset_reports",
+    "num_classes_key",
+    "raise_errors",
+]
+
+logger = logging.getLogger(__name__)
+
+_MAX_SUGGESTIONS = 3
+
+# More would delay every start on a network disk; `scb-d2 check` reads all.
+HEADERS_AT_START = 1000
+
+
+def check_datasets(cfg: CfgNode, *, train: bool = True, test: bool = True) -> list[DatasetReport]:
+    """Register and check the data sets of a config; warnings are logged, the first error raised.
+
+    Generates the shapes where they are asked for and not there yet. Reads every annotation file
+    once, so call it once per run, before worker processes are launched.
+
+    Args:
+        cfg: config with the keys of :func:`scb_d2.data.config.add_data_config`.
+        train: whether ``DATASETS.TRAIN`` will be used; False for ``--eval-only``.
+        test: whether ``DATASETS.TEST`` will be used.
+
+    Returns:
+        A report per data set.
+
+    Raises:
+        DataError: if a data set is unknown or wrong, if the data sets disagree in their classes,
+            or if the model has another number of classes.
+        ConfigError: if a key that describes a data set is malformed.
+    """
+    reports = dataset_reports(cfg, train=train, test=test, headers=HEADERS_AT_START)
+    raise_errors(reports)
+    check_agreement(cfg, reports)
+    return reports
+
+
+def dataset_reports(
+    cfg: CfgNode, *, train: bool = True, test: bool = True, headers: int | None = None
+) -> list[DatasetReport]:
+    """Register and check each data set of a config; what is wrong in them is reported, not raised.
+
+    Args:
+        cfg: as for :func:`check_datasets`.
+        train: whether ``DATASETS.TRAIN`` will be used.
+        test: whether ``DATASETS.TEST`` will be used.
+        headers: of how many image files the header is read, see :func:`check_dataset`.
+
+    Raises:
+        DataError: if a data set is unknown, or there is none to train on.
+        ConfigError: if a key that describes a data set is malformed.
+    """
+    register_datasets(cfg)
+    train_names = list(cfg.DATASETS.TRAIN) if train else []
+    test_names = list(cfg.DATASETS.TEST) if test else []
+    for key, names in (("DATASETS.TRAIN", train_names), ("DATASETS.TEST", test_names)):
+        for name in names:
+            check_name(name, key)
+    if train and not train_names:
+        raise DataError(
+            "DATASETS.TRAIN names no data set to train on; 'shapes_train' is there without any "
+            "download."
+        )
+    return [
+        check_dataset(
+            name, training=name in train_names, evaluation=name in test_names, headers=headers
+        )
+        for name in dict.fromkeys(train_names + test_names)
+    ]
+
+
+def raise_errors(reports: Sequence[DatasetReport]) -> None:
+    """Log the warnings of each report and raise the first error.
+
+    Raises:
+        DataError: with the error's message.
+    """
+    for report in reports:
+        report.raise_first_error()
+        for finding in report.findings:
+            if finding.severity == "warning":
+                logger.warning(finding.message)
+
+
+def check_agreement(cfg: CfgNode, reports: Sequence[DatasetReport]) -> None:
+    """Check that the data sets have the same classes, and the model as many.
+
+    Raises:
+        DataError: naming the data sets, or the key of the number of classes.
+    """
+    _check_same_classes(reports)
+    key = num_classes_key(cfg)
+    if key is not None:
+        count = cfg
+        for part in key.split("."):
+            count = count[part]
+        check_reported_classes(count, reports, key)
+
+
+def check_name(name: str, key: str) -> None:
+    """Check that a data set name is registered.
+
+    Args:
+        name: the name.
+        key: where it was given, for the message.
+
+    Raises:
+        DataError: if it is not; with the names that are close.
+    """
+    if name in DatasetCatalog:
+        return
+    known = [str(known) for known in DatasetCatalog.list()]
+    close = difflib.get_close_matches(str(name), known, n=_MAX_SUGGESTIONS)
+    hint = f"did you mean {' or '.join(map(repr, close))}" if close else "no known name is close"
+    raise DataError(
+        f"{key} names the data set {name!r}, which is not registered ({hint}; register your own "
+        "with DATASETS.REGISTER)."
+    )
+
+
+def check_dataset(
+    name: str, *, training: bool = True, evaluation: bool = True, headers: int | None = 0
+) -> DatasetReport:
+    """Check one registered data set by its metadata: COCO JSON, VOC layout or shapes.
+
+    Data sets of other kinds, which a user's own code registered, are only asked for their classes.
+
+    Args:
+        name: a registered name.
+        training: whether it is to be trained on.
+        evaluation: whether it is to be evaluated on.
+        headers: of how many image files, evenly spread, the header is read; None: of all.
+    """
+    meta = MetadataCatalog.get(name)
+    if (meta.get("scb_source") or {}).get("FORMAT") == "shapes":
+        DatasetCatalog.get(name)
+    roles = {"training": training, "evaluation": evaluation, "headers": headers}
+    if meta.get("evaluator_type") == "coco" and meta.get("json_file"):
+        classes = meta.get("thing_classes")
+        return _missing_builtin(name, meta.json_file) or check_coco(
+            name, meta.json_file, meta.image_root, expected_classes=classes, **roles
+        )
+    if meta.get("evaluator_type") == "pascal_voc":
+        image_list = os.path.join(meta.dirname, "ImageSets", "Main", f"{meta.split}.txt")
+        return _missing_builtin(name, image_list) or check_voc(
+            name, meta.dirname, meta.split, meta.thing_classes, **roles
+        )
+    return DatasetReport(name, meta.get("thing_classes"))
+
+
+def _missing_builtin(name: str, path: str) -> DatasetReport | None:
+    """A report if ``path`` belongs to one of Detectron2's own data sets and is absent."""
+    variable = os.getenv("DETECTRON2_DATASETS")
+    root = os.path.expanduser(variable or "datasets")
+    own = MetadataCatalog.get(name).get("scb_source") is not None
+    if own or os.path.exists(path) or not path.startswith(os.path.join(root, "")):
+        return None
+    where = f"is {variable!r}" if variable else "is not set, which stands for './datasets'"
+    message = (
+        f"The data set {name!r} needs {path}, which does not exist; the environment variable "
+        f"DETECTRON2_DATASETS {where}."
+    )
+    return DatasetReport(name, findings=[Finding("error", "missing-builtin", message)])
+
+
+def dataset_classes(name: str) -> list[str]:
+    """Class names of a registered data set, in the order of the model's outputs.
+
+    Raises:
+        DataError: if they are neither in the metadata nor in a readable COCO JSON file.
+    """
+    meta = MetadataCatalog.get(name)
+    if meta.get("thing_classes") is not None:
+        return list(meta.thing_classes)
+    if not meta.get("json_file"):
+        raise DataError(f"The data set {name!r} has no class names (thing_classes) registered.")
+    categories = read_coco_json(meta.json_file)["categories"]
+    return [c["name"] for c in sorted(categories, key=lambda c: c["id"])]
+
+
+def check_class_count(num_classes: int, dataset_names: Sequence[str], key: str) -> None:
+    """Check that a model has as many classes as its data.
+
+    Args:
+        num_classes: the model's number of foreground classes.
+        dataset_names: registered names.
+        key: the config key (or constructor argument) that sets ``num_classes``.
+
+    Raises:
+        DataError: if the numbers differ; names both and the key.
+    """
+    reports = [DatasetReport(name, dataset_classes(name)) for name in dataset_names]
+    check_reported_classes(num_classes, reports, key)
+
+
+def check_reported_classes(num_classes: int, reports: Sequence[DatasetReport], key: str) -> None:
+    """As :func:`check_class_count`, of data sets that were checked already."""
+    for report in reports:
+        if report.classes is not None and len(report.classes) != num_classes:
+            raise DataError(
+                f"The model has {num_classes} classes and the data set {report.name!r} has "
+                f"{len(report.classes)}: set {key} to {len(report.classes)}."
+            )
+
+
+def _check_same_classes(reports: Sequence[DatasetReport]) -> None:
+    known = [report for report in reports if report.classes is not None]
+    for other in known[1:]:
+        first = known[0]
+        if other.classes == first.classes:
+            continue
+        differing = sorted(set(first.classes) ^ set(other.classes))
+        what = f"{', '.join(map(repr, differing[:4]))} only in one" if differing else "their order"
+        raise DataError(
+            f"The data sets {first.name!r} ({len(first.classes)} classes) and {other.name!r} "
+            f"({len(other.classes)} classes) must have the same classes in the same order, and "
+            f"they differ: {what}."
+        )
+
+
+def num_classes_key(cfg: CfgNode) -> str | None:
+    """The key that holds the number of classes of the configured architecture.
+
+    ``MODEL.<NAME>.NUM_CLASSES`` for an architecture that ends in that name, as ``RetinaNet`` and
+    ``SSD`` do, or is derived from one; ``MODEL.ROI_HEADS.NUM_CLASSES`` for those with ROI heads;
+    None for others.
+    """
+    name = cfg.MODEL.META_ARCHITECTURE
+    known = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
+    bases = [base.__name__ for base in known.__mro__] if isinstance(known, type) else []
+    for architecture in (name, *bases):
+        named = [
+            key
+            for key, node in cfg.MODEL.items()
+            if isinstance(node, CfgNode)
+            and "NUM_CLASSES" in node
+            and architecture.lower().endswith(key.lower())
+        ]
+        if named:
+            return f"MODEL.{max(named, key=len)}.NUM_CLASSES"
+        if architecture.endswith(("RCNN", "PanopticFPN")):
+            return "MODEL.ROI_HEADS.NUM_CLASSES"
+    return None

@@ -1,0 +1,45 @@
+"""What the data sets of a config file hold, YAML or LazyConfig."""
+
+from collections.abc import Sequence
+
+from scb_d2.data.checks.datasets import check_agreement, dataset_reports
+from scb_d2.data.checks.report import DatasetReport
+from scb_d2.errors import DataError
+
+from .lazy import check_lazy_classes, lazy_dataset_reports, load_lazy_config
+from .load import find_config_file, load_config
+
+__all__ = ["check_config_data"]
+
+
+def check_config_data(
+    config_file: str, opts: Sequence[str] = (), headers: int | None = None
+) -> tuple[list[DatasetReport], str | None]:
+    """Check every data set that a config trains or evaluates on.
+
+    Args:
+        config_file: YAML or LazyConfig, a path or a name of Detectron2's model zoo.
+        opts: overrides of its keys.
+        headers: of how many image files of a data set the header is read; None: of all.
+
+    Returns:
+        A report per data set, and a sentence where they do not fit each other or the model.
+
+    Raises:
+        UserError: if the config is wrong or names a data set that is not registered.
+    """
+    path = find_config_file(config_file)
+    if path.endswith(".py"):
+        cfg = load_lazy_config(path, list(opts))
+        reports = lazy_dataset_reports(cfg, headers=headers)
+        check = check_lazy_classes
+    else:
+        cfg = load_config(path, opts)
+        reports = dataset_reports(cfg, headers=headers)
+        check = check_agreement
+    try:
+        check(cfg, reports)
+    except DataError as error:
+        # A file that cannot be read has no classes to compare; its own error is reported.
+        return reports, str(error)
+    return reports, None

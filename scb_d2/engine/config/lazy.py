@@ -1,0 +1,293 @@
+"""LazyConfig files: loading, defaults and the checks that a YAML config gets too."""
+
+import difflib
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from detectron2.config import LazyConfig
+from detectron2.data import DatasetMapper
+from detectron2.evaluation import COCOEvaluator
+from detectron2.utils.registry import locate
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from scb_d2.data.checks.datasets import (
+    HEADERS_AT_START,
+    check_dataset,
+    check_name,
+    check_reported_classes,
+    raise_errors,
+)
+from scb_d2.data.checks.report import DatasetReport
+from scb_d2.data.mapper import CheckedDatasetMapper
+from scb_d2.engine.device import available_amp, available_device
+from scb_d2.errors import ConfigError
+from scb_d2.evaluation.zero_aware_evaluator import ZeroAwareCOCOEvaluator
+
+from .load import find_config_file
+from .rehearsal import (
+    check_batch_size,
+    check_best_metric,
+    check_output_dir,
+    check_patience,
+    check_weights,
+)
+
+__all__ = [
+    "check_lazy_classes",
+    "check_lazy_run",
+    "lazy_dataset_reports",
+    "load_lazy_config",
+    "target_of",
+    "test_dataset_name",
+    "use_available_lazy_device",
+]
+
+TRAIN_DEFAULTS: dict[str, Any] = {
+    "output_dir": "./output",
+    "init_checkpoint": "",
+    "max_iter": 90000,
+    "amp": {"enabled": False},
+    "ddp": {"broadcast_buffers": False, "find_unused_parameters": False, "fp16_compression": False},
+    "checkpointer": {"period": 5000, "max_to_keep": 100},
+    "eval_period": 5000,
+    "log_period": 20,
+    "device": "cuda",
+    "seed": -1,
+    "cudnn_benchmark": False,
+    "best_metric": "",
+    "best_mode": "max",
+    "patience": 0,
+}
+"""What ``train`` may hold: Detectron2's own keys and values, and best_metric, best_mode and
+patience, which are ``TEST.BEST_METRIC``, ``TEST.BEST_MODE`` and ``TEST.PATIENCE`` of YAML
+configs."""
+
+_REQUIRED = ("model", "optimizer", "lr_multiplier", "dataloader.train")
+_TRAIN_NAMES, _TEST_NAMES = "dataloader.train.dataset.names", "dataloader.test.dataset.names"
+_NUM_CLASSES = ("model.num_classes", "model.roi_heads.num_classes")
+
+
+def load_lazy_config(config_file: str, opts: list[str] | None = None) -> DictConfig:
+    """Run a LazyConfig ``.py`` file, apply overrides and fill in the defaults of ``train``.
+
+    Args:
+        config_file: a path, or a name from Detectron2's model zoo. The file is code and is run.
+        opts: overrides ``key=value`` in hydra's grammar.
+
+    Raises:
+        ConfigError: if the file is missing or no Python, an override is malformed or names nothing,
+            or the config lacks a part or holds one that the trainer does not know.
+    """
+    path = find_config_file(config_file)
+    try:
+        cfg = LazyConfig.load(path)
+    except SyntaxError as error:
+        reason = " ".join(str(error.__cause__ or error).split()).rstrip("!")
+        raise ConfigError(f"{path} is not valid Python: {reason}.") from None
+    try:
+        _complete(cfg, path, opts or [])
+    except OmegaConfBaseException as error:  # such as ${...} of what is not there
+        raise ConfigError(f"{path}: {_first_line(error)}.") from None
+    return cfg
+
+
+def _complete(cfg: DictConfig, path: str, opts: list[str]) -> None:
+    """Apply the overrides and fill in defaults, in place."""
+    train = cfg.get("train", {})
+    _check_train_keys(train)
+    cfg.train = OmegaConf.merge(TRAIN_DEFAULTS, train)
+    _apply_overrides(cfg, opts)
+    _check_train_keys(cfg.train)
+    for key in _REQUIRED:
+        part = OmegaConf.select(cfg, key)
+        if part is None:
+            raise ConfigError(f"{path} does not define {key}, which train_net.py needs.")
+        if isinstance(part, (bool, int, float, str)):
+            raise ConfigError(f"{key} must be what LazyCall makes; got {part!r}.")
+    _use_our_classes(cfg)
+
+
+def use_available_lazy_device(cfg: DictConfig) -> None:
+    """Set ``train.device`` and ``train.amp.enabled`` to what this machine can do, in place."""
+    train = cfg.train
+    train.device = available_device(train.device, "train.device")
+    train.amp.enabled = available_amp(train.amp.enabled, train.device, "train.amp.enabled")
+
+
+def check_lazy_run(cfg: DictConfig, num_processes: int, *, resume: bool, eval_only: bool) -> None:
+    """As :func:`scb_d2.engine.config.rehearsal.check_run`, for a LazyConfig.
+
+    Raises:
+        UserError: one sentence that names the key or file.
+    """
+    train = cfg.train
+    check_output_dir(train.output_dir, "train.output_dir")
+    check_weights(train.init_checkpoint, "train.init_checkpoint", train.output_dir, resume)
+    has_evaluator = "evaluator" in cfg.dataloader and "test" in cfg.dataloader
+    if not has_evaluator and (eval_only or train.eval_period > 0):
+        raise ConfigError(
+            "evaluation needs dataloader.test and dataloader.evaluator; define them, or set "
+            "train.eval_period=0 to train without."
+        )
+    check_best_metric(
+        train.best_metric, train.best_mode, "train.best_metric", "train.best_mode", has_evaluator
+    )
+    check_patience(
+        train.patience,
+        train.best_metric,
+        train.eval_period,
+        ("train.patience", "train.best_metric", "train.eval_period"),
+    )
+    if not eval_only:
+        if train.max_iter < 1:
+            raise ConfigError(f"train.max_iter must be at least 1; got {train.max_iter}.")
+        batch = OmegaConf.select(cfg, "dataloader.train.total_batch_size")
+        if batch is not None:
+            check_batch_size(batch, "dataloader.train.total_batch_size", num_processes)
+    reports = lazy_dataset_reports(cfg, train=not eval_only, headers=HEADERS_AT_START)
+    raise_errors(reports)
+    check_lazy_classes(cfg, reports)
+
+
+def test_dataset_name(cfg: DictConfig) -> str:
+    """Name of the test data set, ``"test"`` where the config does not tell."""
+    names = _dataset_names(cfg, _TEST_NAMES)
+    return names[0] if len(names) == 1 else "test"
+
+
+def lazy_dataset_reports(
+    cfg: DictConfig, *, train: bool = True, headers: int | None = None
+) -> list[DatasetReport]:
+    """As :func:`scb_d2.data.checks.datasets.dataset_reports`, for a LazyConfig.
+
+    Raises:
+        DataError: if a data set is not registered.
+    """
+    train_names = _dataset_names(cfg, _TRAIN_NAMES) if train else []
+    test_names = _dataset_names(cfg, _TEST_NAMES)
+    for key, names in ((_TRAIN_NAMES, train_names), (_TEST_NAMES, test_names)):
+        for name in names:
+            check_name(name, key)
+    return [
+        check_dataset(
+            name, training=name in train_names, evaluation=name in test_names, headers=headers
+        )
+        for name in dict.fromkeys(train_names + test_names)
+    ]
+
+
+def check_lazy_classes(cfg: DictConfig, reports: Sequence[DatasetReport]) -> None:
+    """Check that the model has as many classes as its data.
+
+    Raises:
+        DataError: naming the key and both numbers.
+    """
+    for key in _NUM_CLASSES:
+        num_classes = OmegaConf.select(cfg, key)
+        if isinstance(num_classes, int):
+            check_reported_classes(num_classes, reports, key)
+
+
+def _dataset_names(cfg: DictConfig, key: str) -> list[str]:
+    names = OmegaConf.select(cfg, key)
+    if names is None:
+        return []
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _apply_overrides(cfg: DictConfig, opts: list[str]) -> None:
+    for opt in opts:
+        if opt.startswith("--"):
+            raise ConfigError(f"{opt} must come before the overrides.")
+        key, equals, _ = opt.partition("=")
+        if not equals:
+            raise ConfigError(f"overrides of a .py config are key=value; got {opt!r}.")
+        _check_override_key(cfg, key.lstrip("+"))
+        try:
+            LazyConfig.apply_overrides(cfg, [opt])
+        except (KeyError, NotImplementedError, OmegaConfBaseException, HydraException) as error:
+            raise ConfigError(f"cannot apply the override {opt!r}: {_first_line(error)}") from None
+
+
+def _check_override_key(cfg: DictConfig, key: str) -> None:
+    """Refuse keys that nothing reads; those of a LazyCall may be any argument of its target."""
+    group, _, name = key.rpartition(".")
+    parent = OmegaConf.select(cfg, group, throw_on_missing=False) if group else cfg
+    if isinstance(parent, DictConfig):
+        arguments = _arguments(parent)
+        if arguments is None:
+            return
+        allowed = [*map(str, parent), *arguments]
+        if name in allowed:
+            return
+        near = difflib.get_close_matches(name, allowed, n=1)
+    elif isinstance(parent, ListConfig) and name.isdigit() and int(name) < len(parent):
+        return
+    else:
+        near = []
+    prefix = f"{group}." if group else ""
+    hint = f"; did you mean {prefix}{near[0]}?" if near else "."
+    raise ConfigError(f"{key} is not a key of the config{hint}")
+
+
+def _check_train_keys(train: Any) -> None:
+    if not isinstance(train, (dict, DictConfig)):
+        raise ConfigError(f"train must hold keys and values; got {train!r}.")
+    for key in train:
+        if key not in TRAIN_DEFAULTS:
+            raise ConfigError(
+                f"train.{key} is not supported by train_net.py, which knows "
+                f"{', '.join(TRAIN_DEFAULTS)}."
+            )
+
+
+def _use_our_classes(cfg: DictConfig) -> None:
+    """Mapper and evaluator with clear errors and AP 0 in place of Detectron2's own."""
+    _replace_target(cfg, "dataloader.train.mapper", DatasetMapper, CheckedDatasetMapper)
+    _replace_target(cfg, "dataloader.test.mapper", DatasetMapper, CheckedDatasetMapper)
+    _replace_target(cfg, "dataloader.evaluator", COCOEvaluator, ZeroAwareCOCOEvaluator)
+    evaluator = OmegaConf.select(cfg, "dataloader.evaluator")
+    if target_of(evaluator) is ZeroAwareCOCOEvaluator and evaluator.get("output_dir") is None:
+        evaluator.output_dir = "${train.output_dir}/inference"
+
+
+def _replace_target(cfg: DictConfig, key: str, stock: type, ours: type) -> None:
+    node = OmegaConf.select(cfg, key)
+    if target_of(node) is stock:
+        node._target_ = ours
+
+
+def target_of(node: Any) -> Any:
+    """The callable that a LazyCall names; None for another node.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    target = node.get("_target_") if isinstance(node, DictConfig) else None
+    if not isinstance(target, str):
+        return target
+    try:
+        return locate(target)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(
+            f"_target_ {target!r} must be the dotted name of something that can be imported."
+        ) from error
+
+
+def _arguments(node: DictConfig) -> list[str] | None:
+    """Names of the arguments that a LazyCall's target takes; none for a plain group of keys.
+
+    None where Python cannot tell.
+    """
+    target = target_of(node)
+    try:
+        return [] if target is None else list(inspect.signature(target).parameters)
+    except (TypeError, ValueError):
+        return None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,116 @@
+"""Which evaluators a data set gets, and the requirements they have."""
+
+import importlib.util
+import os
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import (
+    CityscapesInstanceEvaluator,
+    CityscapesSemSegEvaluator,
+    COCOPanopticEvaluator,
+    DatasetEvaluator,
+    DatasetEvaluators,
+    LVISEvaluator,
+    PascalVOCDetectionEvaluator,
+    SemSegEvaluator,
+)
+
+from scb_d2.engine.training.parts import WholeFiles
+from scb_d2.errors import ConfigError
+
+from .coco_evaluator import BackendCOCOEvaluator
+from .recall_evaluator import RecallBySizeEvaluator
+
+__all__ = ["build_evaluator", "check_evaluators"]
+
+# evaluator_type -> (module, what to install)
+_NEEDS = {
+    "lvis": ("lvis", "lvis"),
+    "coco_panoptic_seg": ("panopticapi", "panopticapi"),
+    "cityscapes_instance": ("cityscapesscripts", "cityscapesscripts"),
+    "cityscapes_sem_seg": ("cityscapesscripts", "cityscapesscripts"),
+}
+_TYPES = ("coco", "coco_panoptic_seg", "pascal_voc", "lvis", "sem_seg", *_NEEDS)
+
+
+class _COCOPanopticEvaluator(WholeFiles, COCOPanopticEvaluator):
+    pass
+
+
+class _LVISEvaluator(WholeFiles, LVISEvaluator):
+    pass
+
+
+class _SemSegEvaluator(WholeFiles, SemSegEvaluator):
+    pass
+
+
+def evaluator_type(dataset_name: str) -> str:
+    """Kind of evaluation of a registered data set; ``"coco"`` unless its metadata says otherwise.
+
+    Detectron2's COCO evaluator converts data sets that have no COCO JSON.
+    """
+    return MetadataCatalog.get(dataset_name).get("evaluator_type", "coco")
+
+
+def check_evaluators(dataset_names: list[str]) -> None:
+    """Check before training that every test data set can be evaluated.
+
+    Raises:
+        ConfigError: naming the data set, and the package that its evaluator lacks.
+    """
+    for name in dataset_names:
+        kind = evaluator_type(name)
+        if kind not in _TYPES:
+            raise ConfigError(
+                f"DATASETS.TEST: {name} has the unknown evaluator type {kind!r}; "
+                f"allowed are {', '.join(sorted(set(_TYPES)))}."
+            )
+        module, package = _NEEDS.get(kind, (None, None))
+        if module and importlib.util.find_spec(module) is None:
+            raise ConfigError(
+                f"DATASETS.TEST: evaluating {name} needs the Python package {package}; install "
+                "it, or train without evaluation by DATASETS.TEST '()'."
+            )
+
+
+def build_evaluator(
+    cfg: CfgNode, dataset_name: str, output_dir: str | None = None
+) -> DatasetEvaluator:
+    """Build the evaluator, or several as one, that suit a data set.
+
+    Args:
+        cfg: the whole config.
+        dataset_name: a registered data set.
+        output_dir: where predictions are written; by default ``OUTPUT_DIR/inference``.
+    """
+    output_dir = output_dir or os.path.join(cfg.OUTPUT_DIR, "inference")
+    evaluators = _dataset_evaluators(cfg, dataset_name, output_dir)
+    if cfg.TEST.RECALL.ENABLED:
+        evaluators.append(RecallBySizeEvaluator.from_config(cfg, dataset_name, output_dir))
+    return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
+
+
+def _dataset_evaluators(cfg: CfgNode, name: str, output_dir: str) -> list[DatasetEvaluator]:
+    kind = evaluator_type(name)
+    if kind == "pascal_voc":
+        return [PascalVOCDetectionEvaluator(name)]
+    if kind == "lvis":
+        return [_LVISEvaluator(name, output_dir=output_dir)]
+    if kind == "cityscapes_instance":
+        return [CityscapesInstanceEvaluator(name)]
+    if kind == "cityscapes_sem_seg":
+        return [CityscapesSemSegEvaluator(name)]
+    if kind == "sem_seg":
+        return [_SemSegEvaluator(name, output_dir=output_dir)]
+    coco = BackendCOCOEvaluator(
+        name,
+        output_dir=output_dir,
+        kpt_oks_sigmas=cfg.TEST.KEYPOINT_OKS_SIGMAS,
+        backend=cfg.TEST.COCO_BACKEND,
+    )
+    if kind == "coco_panoptic_seg":
+        panoptic = _COCOPanopticEvaluator(name, output_dir)
+        return [_SemSegEvaluator(name, output_dir=output_dir), coco, panoptic]
+    return [coco]

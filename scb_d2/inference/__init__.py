@@ -1,1 +1,0 @@
-"""Detection on single images: reading them, loading weights, running a model."""

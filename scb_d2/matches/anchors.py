@@ -1,0 +1,146 @@
+"""Anchors and matcher of a detector for any input size, without running it on pixels.
+
+Shape shorthand: R anchors of an image over all L feature levels.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from detectron2.modeling.matcher import Matcher
+from detectron2.structures import Boxes, ImageList
+from torch import Tensor, nn
+
+from scb_d2.errors import ConfigError
+from scb_d2.loss.matching import match_boxes
+
+__all__ = ["AnchorGeometry", "ImageAnchors", "positive_threshold"]
+
+_CACHED_SIZES = 16
+
+
+class ImageAnchors(NamedTuple):
+    """Anchors of one padded input size.
+
+    Attributes:
+        boxes: R anchors over all levels, network-input pixels.
+        level_starts: (L + 1,) where each level begins in ``boxes``, and R.
+        grid_sizes: (height, width) of each level's feature map.
+    """
+
+    boxes: Boxes
+    level_starts: list[int]
+    grid_sizes: list[tuple[int, int]]
+
+
+class AnchorGeometry:
+    """The part of a detector that decides which anchors an object matches.
+
+    The sizes of the feature maps are asked of the real backbone on PyTorch's ``meta`` device,
+    which computes shapes and no values, once per padded input size.
+    """
+
+    def __init__(self, model: nn.Module):
+        """Take what is needed from a detector; the backbone's weights are given up.
+
+        Args:
+            model: a detector on the CPU that matches anchors itself (RetinaNet, the SSD family:
+                ``anchor_generator``, ``anchor_matcher``, ``head_in_features``) or whose
+                ``proposal_generator`` does (RPN).
+
+        Raises:
+            ConfigError: if the model matches no axis-aligned anchors before its first stage.
+        """
+        owner = getattr(model, "proposal_generator", None) or model
+        parts = ("anchor_generator", "anchor_matcher")
+        missing = [part for part in parts if getattr(owner, part, None) is None]
+        features = getattr(owner, "in_features", None) or getattr(owner, "head_in_features", None)
+        if missing or features is None or not hasattr(model, "backbone"):
+            raise ConfigError(
+                f"the match report needs a detector that matches anchors to objects, such as "
+                f"RetinaNet, an RPN or SSD; {type(model).__name__} does not."
+            )
+        if getattr(owner.anchor_generator, "box_dim", 4) != 4:
+            raise ConfigError("the match report does not cover rotated anchors.")
+        self.name = type(owner).__name__
+        self.backbone = model.backbone.to("meta").eval()
+        self.anchor_generator = owner.anchor_generator
+        self.matcher: Matcher = owner.anchor_matcher
+        self.in_features: Sequence[str] = tuple(features)
+        self.boundary_threshold = getattr(owner, "anchor_boundary_thresh", -1)
+        self._grids: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        self._anchors: OrderedDict[tuple[int, int], ImageAnchors] = OrderedDict()
+
+    def padded_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of an input image after the padding that the backbone asks for.
+
+        One image by itself: in training, images are also padded to the largest of their batch.
+        """
+        image = torch.empty((1, *image_size), device="meta")
+        batch = ImageList.from_tensors(
+            [image],
+            self.backbone.size_divisibility,
+            padding_constraints=self.backbone.padding_constraints,
+        )
+        return tuple(batch.tensor.shape[-2:])
+
+    def grid_sizes(self, padded_size: tuple[int, int]) -> list[tuple[int, int]]:
+        """Height and width of every feature map for a padded input size."""
+        if padded_size not in self._grids:
+            self._grids[padded_size] = self._run_backbone(padded_size)
+        return self._grids[padded_size]
+
+    def anchors(self, image_size: tuple[int, int]) -> ImageAnchors:
+        """Anchors of an image of (height, width) network-input pixels before padding."""
+        padded_size = self.padded_size(image_size)
+        if padded_size not in self._anchors:
+            grid_sizes = self.grid_sizes(padded_size)
+            # Anchor generators read nothing but the shape of a feature map.
+            maps = [torch.empty(1).expand(1, 1, *size) for size in grid_sizes]
+            levels = self.anchor_generator(maps)
+            starts = torch.tensor([0] + [len(boxes) for boxes in levels]).cumsum(0).tolist()
+            self._anchors[padded_size] = ImageAnchors(Boxes.cat(levels), starts, grid_sizes)
+            if len(self._anchors) > _CACHED_SIZES:
+                self._anchors.popitem(last=False)
+        self._anchors.move_to_end(padded_size)
+        return self._anchors[padded_size]
+
+    def match(
+        self, gt_boxes: Boxes, anchors: ImageAnchors, image_size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Match as in training, before any sampling.
+
+        Returns:
+            ``matched_idxs`` and ``anchor_labels``, see :mod:`scb_d2.loss.matching`.
+        """
+        matched_idxs, anchor_labels = match_boxes(gt_boxes, anchors.boxes, self.matcher)
+        if self.boundary_threshold >= 0:
+            inside = anchors.boxes.inside_box(image_size, self.boundary_threshold)
+            anchor_labels = anchor_labels.masked_fill(~inside, -1)
+        return matched_idxs, anchor_labels
+
+    @torch.no_grad()
+    def _run_backbone(self, padded_size: tuple[int, int]) -> list[tuple[int, int]]:
+        try:
+            features = self.backbone(torch.empty((1, 3, *padded_size), device="meta"))
+        except (NotImplementedError, RuntimeError):
+            # An operator without shape inference: run it for real, the values do not matter.
+            self.backbone.to_empty(device="cpu")
+            features = self.backbone(torch.zeros((1, 3, *padded_size)))
+            self.backbone.to("meta")
+        return [tuple(features[name].shape[-2:]) for name in self.in_features]
+
+
+def positive_threshold(matcher: Matcher) -> float:
+    """IoU from which a matcher makes an anchor positive, its rule for the rest aside.
+
+    Raises:
+        ConfigError: if it has no such threshold.
+    """
+    # Detectron2 stores the thresholds between -inf and inf, one interval per label.
+    lower_ends = dict(zip(reversed(matcher.labels), reversed(matcher.thresholds[:-1]), strict=True))
+    threshold = lower_ends.get(1, -float("inf"))
+    if threshold == -float("inf"):
+        raise ConfigError("the anchor matcher has no IoU from which anchors become positive.")
+    return float(threshold)

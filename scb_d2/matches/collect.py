@@ -1,0 +1,147 @@
+"""Match every object of a data set to the anchors it would be trained with, and count.
+
+Only histograms and capped lists are kept, so memory does not grow with the number of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.structures import Boxes
+from torch import Tensor
+
+from scb_d2.loss.matching import match_counts
+from scb_d2.utils.size_groups import size_index
+
+from .anchors import AnchorGeometry, ImageAnchors, positive_threshold
+from .network_input import InputImage, InputRule, native_boxes
+from .tally import ImageMatches, MatchTally
+
+__all__ = ["SIZE_RULES", "best_ious", "collect_matches", "match_image"]
+
+SIZE_RULES = {
+    "input": "area of the box in network-input pixels",
+    "native": "area of the box in native pixels",
+}
+
+
+def collect_matches(
+    records: Iterable[Mapping[str, Any]],
+    geometry: AnchorGeometry,
+    input_rule: InputRule,
+    class_names: Sequence[str],
+    *,
+    size_rule: str = "input",
+    max_listed: int = 1000,
+    max_samples: int = 6,
+    seed: int = 0,
+    on_image: Callable[[ImageMatches], None] | None = None,
+) -> MatchTally:
+    """Count the matches of every object of a data set.
+
+    Crowd annotations and boxes without area are left out, as they are in training.
+
+    Args:
+        records: images with their annotations, in Detectron2's data set format. Image files are
+            not opened.
+        geometry: anchors and matcher of the detector.
+        input_rule: how an image becomes network input.
+        class_names: K names, in the order of ``category_id``.
+        size_rule: one of :data:`SIZE_RULES`, what makes an object small, medium or large.
+        max_listed: most objects kept in each list of objects.
+        max_samples: most images kept for drawing.
+        seed: of the random sample of uncovered objects.
+        on_image: called with the matches of each image, as for a file of all objects.
+
+    Returns:
+        The counts. Their totals equal the number of objects.
+    """
+    tally = MatchTally(
+        class_names=list(class_names),
+        threshold=positive_threshold(geometry.matcher),
+        max_listed=max_listed,
+        max_samples=max_samples,
+        seed=seed,
+    )
+    for record in records:
+        matches = match_image(record, geometry, input_rule, size_rule)
+        tally.add(matches)
+        if on_image is not None:
+            on_image(matches)
+    return tally
+
+
+@torch.no_grad()
+def match_image(
+    record: Mapping[str, Any], geometry: AnchorGeometry, input_rule: InputRule, size_rule: str
+) -> ImageMatches:
+    """Match the objects of one image. Arguments as in :func:`collect_matches`."""
+    image = input_rule(record)
+    anchors = geometry.anchors(image.size)
+    gt_boxes = Boxes(torch.as_tensor(image.boxes, dtype=torch.float32))
+    if len(gt_boxes):
+        matched_idxs, anchor_labels = geometry.match(gt_boxes, anchors, image.size)
+        counts = match_counts(matched_idxs, anchor_labels, len(gt_boxes))
+        level_counts = _level_counts(matched_idxs, anchor_labels, anchors, len(gt_boxes))
+        num_positive, ious = int(counts.sum()), best_ious(gt_boxes, anchors.boxes)
+    else:
+        counts = torch.zeros(0, dtype=torch.int64)
+        level_counts = torch.zeros((0, len(anchors.grid_sizes)), dtype=torch.int64)
+        num_positive, ious = 0, torch.zeros(0)
+    annotations = [record["annotations"][i] for i in image.kept]
+    native = native_boxes(annotations)
+    return ImageMatches(
+        image_id=record.get("image_id"),
+        file_name=record.get("file_name", ""),
+        annotation_ids=[annotation.get("id") for annotation in annotations],
+        classes=np.array([a["category_id"] for a in annotations], dtype=np.int64),
+        native_boxes=native,
+        input_boxes=image.boxes,
+        input_size=image.size,
+        sizes=_sizes(image, native, size_rule),
+        counts=counts.numpy(),
+        level_counts=level_counts.numpy(),
+        best_ious=ious.numpy(),
+        left_out=len(record["annotations"]) - len(annotations),
+        all_positive=num_positive == len(anchors.boxes),
+    )
+
+
+def best_ious(gt_boxes: Boxes, anchors: Boxes) -> Tensor:
+    """(G,) best IoU of each object with any anchor.
+
+    The arithmetic of Detectron2's ``pairwise_iou``, one object at a time, so that neither crowded
+    images nor many anchors need memory.
+    """
+    x0, y0, x1, y1 = anchors.tensor.t().contiguous()
+    anchor_areas = (x1 - x0) * (y1 - y0)
+    best = []
+    for box, area in zip(gt_boxes.tensor, gt_boxes.area(), strict=True):
+        width = (torch.minimum(x1, box[2]) - torch.maximum(x0, box[0])).clamp_(min=0)
+        height = (torch.minimum(y1, box[3]) - torch.maximum(y0, box[1])).clamp_(min=0)
+        overlap = width.mul_(height)
+        # Without overlap 0 / 0 can only arise from two boxes of no area, which training drops.
+        best.append((overlap / (anchor_areas + area).sub_(overlap)).amax())
+    return torch.stack(best)
+
+
+def _level_counts(
+    matched_idxs: Tensor, anchor_labels: Tensor, anchors: ImageAnchors, num_objects: int
+) -> Tensor:
+    """(G, L) matches of each object at each feature level."""
+    starts = anchors.level_starts
+    counts = [
+        match_counts(matched_idxs[a:b], anchor_labels[a:b], num_objects)
+        for a, b in pairwise(starts)
+    ]
+    return torch.stack(counts, dim=1)
+
+
+def _sizes(image: InputImage, native: np.ndarray, size_rule: str) -> np.ndarray:
+    boxes = native if size_rule == "native" else image.boxes
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return size_index(torch.as_tensor(area)).numpy()

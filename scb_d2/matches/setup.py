@@ -1,0 +1,150 @@
+"""From a config file, YAML or LazyConfig, to what a match report needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from detectron2.config import instantiate
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import transforms as T
+from detectron2.data.datasets import load_coco_json
+from omegaconf import OmegaConf
+from torch import nn
+
+from scb_d2.data.checks.datasets import check_dataset, check_name, dataset_classes
+from scb_d2.data.mapper import build_mapper
+from scb_d2.engine.config.lazy import load_lazy_config
+from scb_d2.engine.config.load import find_config_file, load_config
+from scb_d2.errors import ConfigError, DataError
+from scb_d2.modeling.build import build_model
+
+__all__ = ["MatchSetup", "load_records", "load_setup"]
+
+_ABOUT_FILES = ("missing-folder", "missing-image")
+
+
+@dataclass(frozen=True)
+class MatchSetup:
+    """A config, reduced to what decides its matches.
+
+    Attributes:
+        model: the detector on the CPU, weights not loaded.
+        augmentations: of training, in order.
+        object_aware: see :class:`scb_d2.matches.network_input.AugmentedInput`.
+        dataset_names: what the config trains on.
+        form: weight form; alpha and beta likewise.
+        alpha: see ``form``.
+        beta: see ``form``.
+        enabled: whether the config weights a loss at all.
+    """
+
+    model: nn.Module
+    augmentations: list[T.Augmentation]
+    object_aware: bool
+    dataset_names: tuple[str, ...]
+    form: str
+    alpha: float
+    beta: float
+    enabled: bool
+
+
+def load_setup(config_file: str, opts: list[str]) -> MatchSetup:
+    """Load a config as ``train_net.py`` does and build its detector on the CPU.
+
+    Args:
+        config_file: YAML or LazyConfig ``.py``; a path or a name of Detectron2's model zoo.
+        opts: overrides: KEY VALUE pairs for YAML, ``key=value`` for a ``.py``.
+
+    Raises:
+        UserError: one sentence.
+    """
+    path = find_config_file(config_file)
+    return _lazy_setup(path, opts) if path.endswith(".py") else _yaml_setup(path, opts)
+
+
+def load_records(name: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Images of a registered data set in Detectron2's format, and its class names.
+
+    Annotations of COCO files keep their ``id``; those of other data sets are numbered from 1 in
+    order, as Detectron2's own conversion to COCO JSON does. Image files need not exist.
+
+    Raises:
+        DataError: if the data set is unknown, malformed or without objects.
+    """
+    check_name(name, "--dataset or DATASETS.TRAIN")
+    report = check_dataset(name, evaluation=False)
+    boxes_only = [f for f in report.findings if f.code not in _ABOUT_FILES]
+    replace(report, findings=boxes_only).raise_first_error()
+    meta = MetadataCatalog.get(name)
+    if meta.get("evaluator_type") == "coco" and meta.get("json_file"):
+        records = load_coco_json(
+            meta.json_file, meta.image_root, name, extra_annotation_keys=["id"]
+        )
+    else:
+        records = [
+            {**record, "annotations": [dict(a) for a in record.get("annotations", [])]}
+            for record in DatasetCatalog.get(name)
+        ]
+        annotations = (a for record in records for a in record["annotations"])
+        for number, annotation in enumerate(annotations, start=1):
+            annotation["id"] = number
+    if not any(record["annotations"] for record in records):
+        raise DataError(f"the data set {name!r} has no annotated objects to match.")
+    return records, dataset_classes(name)
+
+
+def _yaml_setup(path: str, opts: list[str]) -> MatchSetup:
+    cfg = load_config(path, [*opts, "MODEL.DEVICE", "cpu"])
+    mapper, scb = build_mapper(cfg, True), cfg.MODEL.SCB
+    return MatchSetup(
+        model=_built(lambda: build_model(cfg)),
+        augmentations=_augmentations(mapper, "INPUT.MAPPER"),
+        object_aware=getattr(mapper, "object_aware", False),
+        dataset_names=tuple(cfg.DATASETS.TRAIN),
+        form=scb.FORM,
+        alpha=float(scb.ALPHA),
+        beta=float(scb.BETA),
+        enabled=bool(scb.ENABLED),
+    )
+
+
+def _lazy_setup(path: str, opts: list[str]) -> MatchSetup:
+    cfg = load_lazy_config(path, opts)
+    model = _built(lambda: instantiate(cfg.model).to("cpu"))
+    weights = [module.object_weight for module in model.modules() if _weighted(module)]
+    mapper = instantiate(OmegaConf.select(cfg, "dataloader.train.mapper"))
+    names = OmegaConf.select(cfg, "dataloader.train.dataset.names") or ()
+    found = weights[0] if weights else None
+    return MatchSetup(
+        model=model,
+        augmentations=_augmentations(mapper, "dataloader.train.mapper"),
+        object_aware=getattr(mapper, "object_aware", False),
+        dataset_names=(names,) if isinstance(names, str) else tuple(names),
+        form=getattr(found, "form", "information"),
+        alpha=getattr(found, "alpha", 1.0),
+        beta=getattr(found, "beta", 3.0),
+        enabled=bool(weights),
+    )
+
+
+def _augmentations(mapper: Any, key: str) -> list[T.Augmentation]:
+    augmentations = getattr(mapper, "augmentations", None)
+    if not isinstance(augmentations, T.AugmentationList):
+        raise ConfigError(
+            f"{key} is a {type(mapper).__name__} without the attribute augmentations of "
+            "Detectron2's DatasetMapper, from which the match report takes the input size."
+        )
+    return list(augmentations.augs)
+
+
+def _weighted(module: nn.Module) -> bool:
+    return getattr(module, "object_weight", None) is not None
+
+
+def _built(build: Any) -> nn.Module:
+    try:
+        return build()
+    except (KeyError, AssertionError, ImportError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"the config's model cannot be built: {reason}") from error

@@ -1,0 +1,279 @@
+"""`scb-d2 compare` on simulated runs with a known difference."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from scb_d2.cli import main
+from scb_d2.compare.gained_lost import OperatingPoint, load_match_counts
+from scb_d2.compare.intervals import compare_metric
+from scb_d2.compare.metrics import RunTables, bootstrap_differences, metric_names
+from scb_d2.compare.report import comparison_figure, comparison_markdown
+from scb_d2.compare.run import CompareSettings, compare_arms
+from scb_d2.compare.runs import Arms, Run, load_arms, pair_runs
+from scb_d2.data.reader.coco import load_detections, load_ground_truth
+from scb_d2.errors import ConfigError, DataError
+from scb_d2.evaluation.recall import RecallSettings, evaluate_recall
+
+from .simulated_runs import detections, scene, write_run
+
+RATES = {"base": 0.4, "cand": 0.8}
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Three seeds per arm; the candidate finds twice as many objects."""
+    data = scene(40)
+    truth = tmp_path / "truth.json"
+    truth.write_text(json.dumps(data))
+    return {
+        arm: [
+            write_run(
+                tmp_path / arm / f"seed{seed}",
+                detections(data, rate, seed=10 * seed + (arm == "cand")),
+                seed,
+                truth,
+            )
+            for seed in (1, 2, 3)
+        ]
+        for arm, rate in RATES.items()
+    }
+
+
+def command(runs, output, *flags):
+    arms = ["--baseline", *runs["base"], "--candidate", *runs["cand"]]
+    return ["compare", *arms, "--output", str(output), "--resamples", "30", *flags]
+
+
+def test_a_large_difference_is_found_and_written(runs, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(command(runs, out, "--pictures", "2")) == 0
+    assert "APs (primary): candidate better" in capsys.readouterr().out
+    names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    pictures = ["pictures/01.png", "pictures/02.png"]
+    assert names == ["compare.html", "compare.json", "compare.md", "compare.png", *pictures]
+    result = json.loads((out / "compare.json").read_text())
+    assert [row["seed"] for row in result["pairs"]] == [1, 2, 3]
+    assert result["metrics"]["APs"]["verdict"] == "candidate better"
+    low, high = result["metrics"]["recall_small_0.01"]["t_interval"]
+    assert low <= 40 <= high
+    assert result["metrics"]["precision_0.1"]["verdict"] is None
+    page = (out / "compare.html").read_text()
+    # One file: nothing is loaded from elsewhere.
+    assert all(src.startswith("data:") for src in re.findall(r"src='([^']+)'", page))
+    assert "http" not in page
+
+
+def test_values_are_those_of_scb_d2_recall(runs):
+    arms = load_arms(runs["base"], runs["cand"])
+    result = compare_arms(arms, CompareSettings(resamples=0)).result
+    for n, pair in enumerate(arms.detections):
+        for arm, run in zip(("baseline", "candidate"), pair, strict=True):
+            settings = RecallSettings(fp_per_image=(1.0,))
+            table = evaluate_recall(arms.ground_truth, run, settings)
+            row = {name: metric[arm][n] for name, metric in result["metrics"].items()}
+            assert row["APs"] == table["metrics"]["APs"]
+            assert row["recall_small_0.3"] == table["thresholds"][2]["recall"]["small"]
+            assert row["recall_medium_fp1"] == table["equal_false_positives"][0]["recall"]["medium"]
+            assert row["fp_per_image_0.1"] == table["thresholds"][1]["fp_per_image"]
+
+
+def test_recall_at_the_baselines_false_positives():
+    data = scene(2)
+    truth = load_ground_truth(data)
+    small, other = (row["bbox"] for row in data["annotations"][:2])
+    miss = [250.0, 150.0, 30.0, 30.0]
+
+    def rows(*pairs):
+        results = [{"image_id": 1, "category_id": 1, "bbox": box, "score": s} for box, s in pairs]
+        return load_detections(results, truth)
+
+    # At score 0.3 the baseline makes one false positive; the candidate's second object comes
+    # after its second false positive.
+    base = rows((small, 0.9), (miss, 0.5), (other, 0.1))
+    cand = rows((small, 0.95), (miss, 0.8), (miss, 0.7), (other, 0.6))
+    run = Run("x", None, {}, None)
+    arms = Arms(truth, None, ((run, run),), ((base, cand),), None)
+    result = compare_arms(arms, CompareSettings(resamples=0)).result["metrics"]
+    assert result["recall_small_0.3"]["baseline"] == (25.0,)
+    assert result["recall_small_0.3"]["candidate"] == (50.0,)
+    assert result["recall_small_fp=baseline@0.3"]["baseline"] == (25.0,)
+    assert result["recall_small_fp=baseline@0.3"]["candidate"] == (25.0,)
+
+
+def test_one_seed_per_arm_cannot_tell(runs, tmp_path, capsys):
+    one = {arm: paths[:1] for arm, paths in runs.items()}
+    assert main(command(one, tmp_path / "out", "--pictures", "0")) == 0
+    assert "cannot tell" in capsys.readouterr().out
+    result = json.loads((tmp_path / "out" / "compare.json").read_text())
+    verdicts = {row["verdict"] for row in result["metrics"].values()}
+    assert verdicts == {"cannot tell", None}
+
+
+def test_figure_and_tables_show_the_numbers_of_the_result(runs):
+    arms = load_arms(runs["base"], runs["cand"])
+    result = compare_arms(arms, CompareSettings(resamples=20, pictures=0)).result
+    judged = [row for row in result["metrics"].values() if row["verdict"] is not None]
+    axes = comparison_figure(result).axes[0]
+    diamonds = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"]
+    shown = [row["difference"] for row in judged]
+    np.testing.assert_array_equal(diamonds, shown)
+    dots = [line.get_xdata() for line in axes.lines if line.get_marker() == "o"]
+    np.testing.assert_array_equal(dots, [row["differences"] for row in judged])
+    page = comparison_markdown(result)
+    for row in judged:
+        if np.isfinite(row["difference"]):
+            assert f"{row['difference']:+.2f}" in page
+
+
+def test_gained_and_lost_objects_by_size_and_match_count(tmp_path):
+    data = scene(2)
+    truth = load_ground_truth(data)
+    exact = [
+        {"image_id": row["image_id"], "category_id": 1, "bbox": row["bbox"], "score": 0.9}
+        for row in data["annotations"]
+    ]
+    base, cand = ([exact[n] for n in ids] for ids in ((0, 2, 3), (1, 2, 3, 4)))
+    run = Run("x", None, {}, None)
+    pair = tuple(load_detections(rows, truth) for rows in (base, cand))
+    arms = Arms(truth, None, ((run, run),), (pair,), None)
+    counts = {"1": 0, "2": 1, "3": 30, "4": 3, "5": 1}
+    settings = CompareSettings(resamples=0, point=OperatingPoint(None, 0.5))
+    comparison = compare_arms(arms, settings, match_counts=counts)
+    changes = comparison.result["changes"]
+    columns = ("objects", "gained", "lost", "net")
+    sizes = {n: tuple(row[c] for c in columns) for n, row in changes["by_size"].items()}
+    assert sizes == {
+        "all": (6, 2, 1, 1),
+        "small": (4, 2, 1, 1),
+        "medium": (2, 0, 0, 0),
+        "large": (0, 0, 0, 0),
+    }
+    by_count = {n: tuple(r[c] for c in columns) for n, r in changes["by_match_count"].items()}
+    assert by_count == {
+        "0": (1, 0, 1, -1),
+        "1": (2, 2, 0, 2),
+        "2": (0, 0, 0, 0),
+        "3-5": (1, 0, 0, 0),
+        "6-10": (0, 0, 0, 0),
+        ">10": (1, 0, 0, 0),
+        "unknown": (1, 0, 0, 0),
+    }
+    listed = [
+        (row["image_id"], row["gained"], row["lost"]) for row in comparison.result["pictures"]
+    ]
+    assert listed == [(1, 1, 1), (2, 1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [([1], "JSON object"), ({"1": -1}, "whole number"), ({"x": 1}, "none of")]
+)
+def test_bad_match_counts(tmp_path, content, says):
+    path = tmp_path / "counts.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=says):
+        load_match_counts(path, load_ground_truth(scene(2)))
+
+
+def test_bootstrap_covers_a_known_effect_with_seed_and_image_noise():
+    """Every seed and every image shift the rate; the wider interval covers at least as often."""
+    covered, trials, effect = 0, 30, 0.15
+    name = metric_names(RecallSettings(fp_per_image=())).index("recall_small_0.01")
+    for trial in range(trials):
+        rng = np.random.default_rng(trial)
+        data = scene(30, seed=trial)
+        truth = load_ground_truth(data)
+        hard = rng.normal(0, 0.1, 30)
+        pairs, values = [], []
+        for _ in range(4):
+            rates = rng.normal(0.4, 0.04), rng.normal(0.4 + effect, 0.04)
+            runs = [
+                load_detections(detections(data, r, int(rng.integers(1e9)), hard), truth)
+                for r in rates
+            ]
+            tables = [
+                RunTables.from_detections(truth, run, RecallSettings(fp_per_image=()))
+                for run in runs
+            ]
+            pairs.append(tuple(tables))
+            hits = [t.recall.curve(np.ones(30, int)).at_score(0.01).recall[1] for t in tables]
+            values.append(hits)
+        resampled = bootstrap_differences(pairs, 30, 40, seed=trial)[:, name]
+        low, high = compare_metric(*np.transpose(values), resampled).interval
+        covered += low <= 100 * effect <= high
+    assert covered / trials >= 0.9
+
+
+def run_of(seed, name="run"):
+    return Run(f"{name}{seed}", None, {} if seed is None else {"SEED": seed}, None)
+
+
+def test_runs_are_paired_by_seed_or_as_given():
+    base, cand = [run_of(2), run_of(1)], [run_of(1, "c"), run_of(2, "c")]
+    pairs, seeds = pair_runs(base, cand)
+    assert [(a.name, b.name) for a, b in pairs] == [("run1", "c1"), ("run2", "c2")]
+    assert seeds == (1, 2)
+    pairs, seeds = pair_runs(base, cand, by="order")
+    assert [(a.name, b.name) for a, b in pairs] == [("run2", "c1"), ("run1", "c2")]
+    assert seeds is None
+    assert pair_runs([run_of(None)], [run_of(1)])[1] is None
+
+
+@pytest.mark.parametrize(
+    ("base", "cand", "by", "says"),
+    [
+        ([1, 2], [1, 3], "auto", "different seeds"),
+        ([1, 1], [1, 2], "auto", "same SEED"),
+        ([1, 2], [1], "auto", "different seeds"),
+        ([1, 2], [1], "order", "equally many"),
+        ([None], [1], "seed", "no SEED"),
+    ],
+)
+def test_arms_that_cannot_be_paired(base, cand, by, says):
+    with pytest.raises(ConfigError, match=says):
+        pair_runs([run_of(s) for s in base], [run_of(s) for s in cand], by=by)
+
+
+def test_arms_on_different_data_are_refused(runs, tmp_path, capsys):
+    data = scene(40)
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(data))
+    odd = write_run(tmp_path / "odd", detections(data, 0.5, 7), 3, other)
+    mixed = {**runs, "cand": [*runs["cand"][:2], odd]}
+    assert main(command(mixed, tmp_path / "out")) == 1
+    error = capsys.readouterr().err
+    assert "different data" in error and "other.json" in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--primary", "mAP"], "primary metric 'mAP'"),
+        (["--confidence", "2"], "confidence"),
+        (["--iou", "0"], "IoU"),
+    ],
+)
+def test_wrong_flags_give_one_sentence(runs, tmp_path, capsys, flags, says):
+    assert main(command(runs, tmp_path / "out", *flags)) == 1
+    error = capsys.readouterr().err
+    assert says in error and len(error.strip().splitlines()) == 1
+
+
+def test_runs_without_results_or_annotations_are_named(tmp_path, capsys):
+    results = tmp_path / "a.json"
+    results.write_text("[]")
+    flags = ["--output", str(tmp_path / "out")]
+    missing = ["compare", "--baseline", str(tmp_path / "no"), "--candidate", str(results), *flags]
+    assert main(missing) == 1
+    assert "no such run" in capsys.readouterr().err
+    both = ["compare", "--baseline", str(results), "--candidate", str(results), *flags]
+    assert main(both) == 1
+    assert "--annotations" in capsys.readouterr().err
+    truth = tmp_path / "truth.json"
+    truth.write_text(json.dumps(scene(3)))
+    assert main([*both, "--annotations", str(truth), "--resamples", "5"]) == 0
+    out = capsys.readouterr().out
+    assert "holds no detections" in out and "cannot tell" in out

@@ -1,0 +1,86 @@
+"""Malformed files give one sentence that names the file, the entry and what is allowed."""
+
+import pytest
+
+from scb_d2.data.reader.coco import load_detections, load_ground_truth
+from scb_d2.errors import DataError
+from tests.evaluation.scenes import annotations, result
+
+GOOD = result([10, 10, 20, 20], 0.5)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({**GOOD, "image_id": 7}, "image_id 7"),
+        ({**GOOD, "category_id": 2}, "category_id 2"),
+        ({**GOOD, "score": float("nan")}, "score nan"),
+        ({**GOOD, "score": float("inf")}, "score inf"),
+        ({**GOOD, "score": None}, "score"),
+        ({**GOOD, "score": "high"}, "score is not a number"),
+        ({**GOOD, "bbox": [1, 2, 3]}, "four numbers"),
+        ({**GOOD, "bbox": [1, 2, 3, "x"]}, "four numbers"),
+        ({**GOOD, "bbox": [1, 2, float("nan"), 4]}, "finite"),
+        ({**GOOD, "bbox": [1, 2, -3, 4]}, "not negative"),
+        ({**GOOD, "bbox": [500, 10, 20, 20]}, "outside its image"),
+        ({**GOOD, "bbox": [-50, 10, 20, 20]}, "outside its image"),
+        *[({k: v for k, v in GOOD.items() if k != key}, f"'{key}'") for key in GOOD],
+        ("row", "'image_id'"),
+    ],
+)
+def test_bad_results(row, says):
+    truth = load_ground_truth(annotations({"bbox": [10, 10, 20, 20]}))
+    with pytest.raises(DataError) as error:
+        load_detections([GOOD, row], truth, "my_results.json")
+    assert str(error.value).startswith("my_results.json: ")
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_boxes_that_reach_over_the_edge_are_fine():
+    truth = load_ground_truth(annotations())
+    assert len(load_detections([result([-5, -5, 20, 20], 0.5)], truth)) == 1
+
+
+def test_results_must_be_a_list():
+    with pytest.raises(DataError, match="must be a list"):
+        load_detections({"annotations": []}, load_ground_truth(annotations()))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda d: d.pop("categories"), "'categories' is missing"),
+        (lambda d: d["annotations"][0].pop("bbox"), "'bbox'"),
+        (lambda d: d["annotations"][0].update(image_id=9), "image_id 9"),
+        (lambda d: d["images"].append({"width": 3}), "'id'"),
+        (lambda d: d["images"].append({"id": 1}), "same image id"),
+    ],
+)
+def test_bad_annotations(change, says):
+    data = annotations({"bbox": [10, 10, 20, 20]})
+    change(data)
+    with pytest.raises(DataError, match=says):
+        load_ground_truth(data, "truth.json")
+
+
+def test_optional_fields_of_annotations():
+    data = annotations({"bbox": [10, 10, 20, 20]})
+    data["annotations"][0].pop("area")
+    data["annotations"][0].pop("iscrowd")
+    for image in data["images"]:
+        image.pop("width")
+    truth = load_ground_truth(data)
+    assert truth.area.tolist() == [400]
+    assert not truth.ignored.any()
+    assert len(load_detections([result([500, 10, 20, 20], 0.5)], truth)) == 1
+
+
+@pytest.mark.parametrize("content", ["", "[", "{'a': 1}"])
+def test_files_that_are_not_json(tmp_path, content):
+    path = tmp_path / "truth.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match="not valid JSON"):
+        load_ground_truth(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        load_ground_truth(tmp_path / "none.json")

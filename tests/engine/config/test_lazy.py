@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from scb_d2 import ConfigError
+from scb_d2.data.mapper import CheckedDatasetMapper
+from scb_d2.engine.config.lazy import (
+    check_lazy_run,
+    load_lazy_config,
+    use_available_lazy_device,
+)
+from scb_d2.engine.main import main
+from scb_d2.evaluation.zero_aware_evaluator import ZeroAwareCOCOEvaluator
+
+
+def test_train_evaluate_and_resume(tiny_lazy: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = ["--config-file", str(tiny_lazy)]
+    assert main(command) == 0
+    results = json.loads((run / "results.json").read_text())
+    assert results["shapes_val"]["bbox"]["AP"] >= 0.0
+    logged = [json.loads(line) for line in (run / "metrics.json").read_text().splitlines()]
+    assert {"total_loss", "lr", "bbox/AP"} <= set().union(*logged)
+    assert set(torch.load(run / "model_best.pth")) == {"model", "iteration"}
+    assert (run / "inference" / "coco_instances_results.json").is_file()
+    assert (run / "last_checkpoint").read_text() == "model_final.pth"
+
+    assert main([*command, "--resume", "train.max_iter=6"]) == 0
+    assert "Starting training from iteration 4" in (run / "log.txt").read_text()
+    assert torch.load(run / "model_final.pth")["iteration"] == 5
+
+    (run / "results.json").unlink()
+    assert main([*command, "--eval-only", f"train.init_checkpoint={run / 'model_final.pth'}"]) == 0
+    evaluated = json.loads((run / "results.json").read_text())
+    in_training = json.loads((run / "metrics.json").read_text().splitlines()[-1])
+    assert evaluated["shapes_val"]["bbox"]["AP"] == pytest.approx(in_training["bbox/AP"])
+
+
+def test_stock_mappers_and_evaluators_become_ours(tiny_lazy: Path) -> None:
+    cfg = load_lazy_config(str(tiny_lazy))
+    assert cfg.dataloader.train.mapper._target_ is CheckedDatasetMapper
+    assert cfg.dataloader.test.mapper._target_ is CheckedDatasetMapper
+    assert cfg.dataloader.evaluator._target_ is ZeroAwareCOCOEvaluator
+
+
+def test_arguments_of_a_call_may_be_new(tiny_lazy: Path) -> None:
+    cfg = load_lazy_config(
+        str(tiny_lazy), ["optimizer.nesterov=True", "model.box_reg_loss_type=giou"]
+    )
+    assert cfg.optimizer.nesterov is True
+    assert cfg.model.box_reg_loss_type == "giou"
+
+
+@pytest.mark.parametrize(
+    ("opts", "sentence"),
+    [
+        (["train.max_iters=3"], "did you mean train.max_iter?"),
+        (["optimizer.lrr=3"], "did you mean optimizer.lr?"),
+        (["nothing.at.all=3"], "nothing.at.all is not a key"),
+        (["train.max_iter"], "overrides of a .py config are key=value"),
+        (["train.max_iter=["], "cannot apply the override"),
+        (["--resume"], "--resume must come before"),
+    ],
+)
+def test_wrong_overrides_get_one_sentence(tiny_lazy: Path, opts: list[str], sentence: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_lazy_config(str(tiny_lazy), opts)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("addition", "sentence"),
+    [
+        ("train.model_ema = dict(enabled=True)", "train.model_ema is not supported"),
+        ("optimizer = None", "does not define optimizer"),
+        ("def (", "is not valid Python"),
+    ],
+)
+def test_what_is_missing_or_unknown_is_refused(
+    tiny_lazy: Path, addition: str, sentence: str
+) -> None:
+    tiny_lazy.write_text(f"{tiny_lazy.read_text()}\n{addition}\n")
+    with pytest.raises(ConfigError, match=sentence):
+        load_lazy_config(str(tiny_lazy))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("train.init_checkpoint", "no.pth", "train.init_checkpoint: the file no.pth"),
+        ("train.max_iter", 0, "train.max_iter must be at least 1"),
+        ("train.best_mode", "top", "train.best_mode must be max or min"),
+        ("dataloader.train.total_batch_size", 3, "dataloader.train.total_batch_size"),
+        ("model.num_classes", 5, "model.num_classes"),
+        ("dataloader.test.dataset.names", "nowhere", "'nowhere', which is not registered"),
+    ],
+)
+def test_a_run_that_cannot_work_is_refused(
+    tiny_lazy: Path, key: str, value: object, sentence: str
+) -> None:
+    cfg = load_lazy_config(str(tiny_lazy))
+    OmegaConf.update(cfg, key, value)
+    with pytest.raises(ValueError, match=sentence):
+        check_lazy_run(cfg, 2, resume=False, eval_only=False)
+
+
+def test_evaluation_without_an_evaluator_is_refused(tiny_lazy: Path) -> None:
+    cfg = load_lazy_config(str(tiny_lazy))
+    del cfg.dataloader.evaluator
+    with pytest.raises(ConfigError, match=r"dataloader\.evaluator"):
+        check_lazy_run(cfg, 1, resume=False, eval_only=False)
+    cfg.train.eval_period, cfg.train.best_metric = 0, ""
+    check_lazy_run(cfg, 1, resume=False, eval_only=False)
+
+
+def test_without_a_gpu_the_cpu_is_used_and_said(
+    tiny_lazy: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    cfg = load_lazy_config(str(tiny_lazy), ["train.amp.enabled=True"])
+    with caplog.at_level(logging.WARNING):
+        use_available_lazy_device(cfg)
+    assert (cfg.train.device, cfg.train.amp.enabled) == ("cpu", False)
+    assert len(caplog.records) == 2

@@ -1,0 +1,198 @@
+"""A plan's runs: what is trained, skipped, resumed and refused."""
+
+import json
+
+import pytest
+import yaml
+
+from scb_d2.cli import main
+from scb_d2.errors import ConfigError, UserError
+from scb_d2.experiment import plan as module
+from scb_d2.experiment.plan import load_plan, train_all
+from tests.compare.simulated_runs import detections, scene, write_run
+
+PLAN = {
+    "config": "base.yaml",
+    "output": "out",
+    "seeds": [3, 1],
+    "overrides": {"SOLVER.MAX_ITER": 5, "SOLVER.STEPS": []},
+    "arms": {"stock": {"MODEL.SCB.ENABLED": False}, "scb": None},
+    "num_gpus": 1,
+}
+SIDES = ("baseline", "candidate")
+SETTINGS = {
+    "MODEL": {"META_ARCHITECTURE": "RetinaNet"},
+    "SOLVER": {"MAX_ITER": 5, "IMS_PER_BATCH": 2, "BASE_LR": 0.1},
+}
+
+
+@pytest.fixture
+def plan(tmp_path):
+    (tmp_path / "base.yaml").write_text("SEED: 1\n")
+
+    def write(**changes):
+        path = tmp_path / "plan.yaml"
+        path.write_text(yaml.safe_dump(PLAN | changes, sort_keys=False))
+        return path
+
+    return write
+
+
+def silent(line):
+    pass
+
+
+def test_commands_of_a_plan(plan, tmp_path):
+    runs = load_plan(plan()).arms
+    assert [(run.arm, run.seed) for arm in runs.values() for run in arm] == [
+        ("stock", 3),
+        ("stock", 1),
+        ("scb", 3),
+        ("scb", 1),
+    ]
+    flags = f"--config-file {tmp_path}/base.yaml --num-gpus 1 --resume TEST.RECALL.ENABLED True"
+    opts = "SOLVER.MAX_ITER 5 SOLVER.STEPS [] MODEL.SCB.ENABLED False SEED 3 OUTPUT_DIR"
+    assert runs["stock"][0].command == [*flags.split(), *opts.split(), "out/stock/seed3"]
+
+
+def test_finished_runs_are_skipped_and_interrupted_ones_resumed(plan):
+    experiment = load_plan(plan())
+    trained = []
+
+    def train(run):
+        trained.append((run.arm, run.seed))
+        if len(trained) == 3:
+            raise UserError("the power went")
+
+    with pytest.raises(UserError, match="power"):
+        train_all(experiment, train, silent)
+    # Both arms of a seed before the next seed.
+    assert trained == [("stock", 3), ("scb", 3), ("stock", 1)]
+    train_all(load_plan(plan()), train, silent)
+    assert trained[3:] == [("stock", 1), ("scb", 1)]
+    said = []
+    train_all(load_plan(plan()), train, said.append)
+    assert len(trained) == 5
+    assert all("finished before" in line for line in said)
+
+
+def test_a_new_seed_is_added_to_an_experiment(plan):
+    trained = []
+    train_all(load_plan(plan()), lambda run: trained.append(run.seed), silent)
+    train_all(load_plan(plan(seeds=[3, 1, 7])), lambda run: trained.append(run.seed), silent)
+    assert trained == [3, 3, 1, 1, 7, 7]
+
+
+def test_runs_of_other_settings_are_never_mixed(plan, tmp_path):
+    train_all(load_plan(plan()), silent, silent)
+    with pytest.raises(UserError, match="another config or overrides"):
+        train_all(load_plan(plan(overrides={"SOLVER.MAX_ITER": 6})), silent, silent)
+    (tmp_path / "base.yaml").write_text("SEED: 2\n")
+    with pytest.raises(UserError, match="another config or overrides"):
+        train_all(load_plan(plan()), silent, silent)
+    other = tmp_path / "out2" / "scb" / "seed1"
+    other.mkdir(parents=True)
+    (other / "model_final.pth").touch()
+    trained = []
+    with pytest.raises(UserError, match="not of this experiment"):
+        train_all(load_plan(plan(output="out2")), trained.append, silent)
+    assert not trained
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"seeds": []}, "seeds"),
+        ({"seeds": [1, 1]}, "seeds"),
+        ({"seeds": [-1]}, "seeds"),
+        ({"arms": {"one": {}}}, "two names"),
+        ({"arms": {"a/b": {}, "c": {}}}, "arm 'a/b'"),
+        ({"arms": {"a": [1], "c": {}}}, "arms.a"),
+        ({"overrides": {"SEED": 3}}, "SEED follows from 'seeds'"),
+        ({"config": "none.yaml"}, "none.yaml"),
+        ({"config": "lazy.py"}, "YAML config"),
+        ({"num_gpus": "all"}, "num_gpus"),
+        ({"runs": 3}, "unknown key 'runs'"),
+        ({"comparisons": "scb"}, "comparisons must be a list"),
+        ({"comparisons": [["scb", "none"]]}, "['scb', 'none'] must be two of the arms"),
+        ({"comparisons": [["scb", "scb"]]}, "['scb', 'scb']"),
+        ({"comparisons": [["stock", "scb"]]}, "a pair not compared anyway"),
+    ],
+)
+def test_malformed_plans_name_the_key(plan, changes, says):
+    with pytest.raises(ConfigError) as error:
+        load_plan(plan(**changes))
+    assert says in str(error.value)
+
+
+def test_a_failed_run_gives_its_last_line(plan, capsys):
+    assert main(["experiment", str(plan(overrides={"NO.SUCH.KEY": 1}))]) == 1
+    error = capsys.readouterr().err.strip()
+    assert len(error.splitlines()) == 1
+    assert "stock, seed 3 failed" in error and "NO" in error
+
+
+def test_the_arms_are_compared(plan, tmp_path, monkeypatch, capsys):
+    data = scene(12)
+    truth = tmp_path / "truth.json"
+    truth.write_text(json.dumps(data))
+
+    def train(run):
+        quality = {"stock": 0.5, "uniform": 0.7, "scb": 0.9}[run.arm]
+        rows = detections(data, quality, run.seed)
+        scratch = tmp_path / "scratch" / f"{run.arm}{run.seed}"
+        write_run(scratch, rows, run.seed, truth)
+        for part in scratch.iterdir():
+            part.rename(run.folder / part.name)
+        file = run.folder / "config.yaml"
+        config = SETTINGS | yaml.safe_load(file.read_text())
+        config["DATASETS"]["TRAIN"] = ["some"]
+        file.write_text(yaml.safe_dump(config))
+
+    monkeypatch.setattr(module.train_all, "__defaults__", (train, silent))
+    arms = PLAN["arms"] | {"uniform": {"MODEL.SCB.FORM": "uniform"}}
+    path = plan(arms=arms, comparisons=[["uniform", "scb"]])
+    assert main(["experiment", str(path), "--resamples", "5", "--pictures", "1"]) == 0
+    assert "scb against stock: APs (primary)" in capsys.readouterr().out
+    result = json.loads((tmp_path / "out" / "compare" / "scb" / "compare.json").read_text())
+    assert [row["seed"] for row in result["pairs"]] == [1, 3]
+    assert result["metrics"]["recall_small_0.1"]["difference"] > 0
+
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["command"] == f"scb-d2 experiment {path} --resamples 5 --pictures 1"
+    assert summary["seeds"] == [3, 1] and summary["iterations"] == 5
+    assert [(row["baseline"], row["candidate"]) for row in summary["comparisons"]] == [
+        ("stock", "scb"),
+        ("stock", "uniform"),
+        ("uniform", "scb"),
+    ]
+    for row in summary["comparisons"]:
+        base, cand = (summary["arms"][row[side]]["metrics"]["AP"] for side in SIDES)
+        means = [sum(values.values()) / 2 for values in (base, cand)]
+        assert row["metrics"]["AP"]["difference"] == pytest.approx(means[1] - means[0], abs=1e-3)
+        assert row["metrics"]["AP"] == rounded(compared(tmp_path, *(row[s] for s in SIDES))["AP"])
+    scb = summary["arms"]["scb"]
+    assert scb["overrides"] == {
+        "TEST.RECALL.ENABLED": "True",
+        "SOLVER.MAX_ITER": "5",
+        "SOLVER.STEPS": "[]",
+    }
+    assert len(scb["minutes"]) == 2 and min(scb["minutes"]) >= 0
+    assert not any("fp=baseline" in name for name in scb["metrics"])
+
+
+def compared(root, baseline, candidate):
+    name = candidate if baseline == "stock" else f"{candidate}_against_{baseline}"
+    return json.loads((root / "out" / "compare" / name / "compare.json").read_text())["metrics"]
+
+
+def rounded(row):
+    keys = ("difference", "t_interval", "bootstrap_interval", "interval")
+    keys += ("p_value", "adjusted_p", "verdict")
+    return {key: _round(row[key]) for key in keys}
+
+
+def _round(value):
+    if isinstance(value, list):
+        return [round(part, 4) for part in value]
+    return round(value, 4) if isinstance(value, float) else value
