@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.structures import Boxes, Instances
 
-from scb_d2 import add_scb_config
+from scb_d2 import get_cfg
 from scb_d2.projects import add_project_configs
 
 __all__ = ["anchors_of", "batch", "config", "objects"]
@@ -46,7 +46,6 @@ def objects(count: int, width: float = 1344, height: float = 800, seed: int = 0)
 def config(path: str, *opts: Any) -> CfgNode:
     """A config of the project without weights, on the CPU unless ``opts`` say otherwise."""
     cfg = get_cfg()
-    add_scb_config(cfg)
     add_project_configs(cfg)
     cfg.merge_from_file(path)
     cfg.merge_from_list(["MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu", *opts])

@@ -14,7 +14,7 @@ except ModuleNotFoundError as error:
         name="detectron2",
     ) from error
 
-from .config import add_scb_config, validate_config
+from .config import add_scb_config, get_cfg, validate_config
 from .errors import ConfigError, DataError, UserError
 from .loss.match_statistics import MatchStatistics
 from .loss.matching import ScaleBalancedMatcher, anchor_weights, match_boxes, match_counts
@@ -48,6 +48,7 @@ __all__ = [
     "add_scb_config",
     "anchor_weights",
     "build_model",
+    "get_cfg",
     "match_boxes",
     "match_counts",
     "object_weights",

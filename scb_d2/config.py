@@ -1,43 +1,48 @@
-"""``MODEL.SCB.*``: the keys, their checks, and what detectors are built from them."""
+"""Every key that this package adds to Detectron2's config, and the checks of ``MODEL.SCB``.
+
+Only names and defaults stand here; what is built from them stands with what is built
+(:mod:`scb_d2.modeling.from_config`, :func:`scb_d2.data.registration.register_datasets`, ...).
+"""
 
 import contextlib
 import difflib
-from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import detectron2.config
 from detectron2.config import CfgNode
-from detectron2.modeling.matcher import Matcher
 
-from .data.config import add_data_config
-from .engine.config.keys import add_engine_config
-from .errors import ConfigError
-from .evaluation.config import add_evaluation_config
-from .loss.loss_weighting import LOSS_NAMES, WEIGHT_NORMALIZERS
-from .loss.match_statistics import MatchStatistics
-from .loss.matching import COUNTS, LOW_QUALITY_RULES, MATCHING, ScaleBalancedMatcher
-from .loss.object_weights import FORMS
-from .loss.scale_balanced_weight import ScaleBalancedWeight
-from .utils.arguments import check_choice, check_factor, check_names
+from scb_d2.errors import ConfigError
+from scb_d2.loss.loss_weighting import LOSS_NAMES, WEIGHT_NORMALIZERS
+from scb_d2.loss.matching import COUNTS, LOW_QUALITY_RULES, MATCHING
+from scb_d2.loss.object_weights import FORMS
+from scb_d2.utils.arguments import check_choice, check_factor, check_names
+from scb_d2.utils.size_groups import SIZE_EDGES
 
-__all__ = [
-    "add_scb_config",
-    "build_matcher",
-    "is_weighted",
-    "validate_config",
-    "weighting_from_config",
-]
+__all__ = ["STAGES", "add_scb_config", "get_cfg", "scb_settings", "validate_config"]
 
 STAGES = ("first", "second")
 _PREFIX = "MODEL.SCB."
 
 
+def get_cfg() -> CfgNode:
+    """Detectron2's default config with the project's keys, which checks values as they are merged.
+
+    Into ``MODEL.SCB`` integers pass for floats and a bare string for a tuple of one; anything else
+    that does not fit raises :class:`scb_d2.errors.ConfigError`.
+    """
+    cfg = _CheckedCfgNode()
+    for key, value in detectron2.config.get_cfg().items():
+        cfg[key] = value
+    add_scb_config(cfg)
+    return cfg
+
+
 def add_scb_config(cfg: CfgNode) -> None:
     """Add the project's keys to a Detectron2 config, in place.
 
-    From then on values merged into ``MODEL.SCB`` are checked as they come: integers pass for
-    floats, a bare string for a tuple of one, anything else that does not fit raises
-    :class:`scb_d2.errors.ConfigError`.
+    Values are checked when a model is built from them (:func:`validate_config`); :func:`get_cfg`
+    gives a config that checks them as they are merged.
 
     Args:
         cfg: what ``detectron2.config.get_cfg()`` returns, or a clone of it.
@@ -72,12 +77,63 @@ def add_scb_config(cfg: CfgNode) -> None:
     # Iterations between two entries of the scb/* statistics.
     node.LOG_PERIOD = 20
     cfg.MODEL.SCB = node
-    add_data_config(cfg)
-    add_engine_config(cfg)
-    add_evaluation_config(cfg)
-    if type(cfg) is CfgNode:
-        # yacs takes plain assignment for a config value.
-        object.__setattr__(cfg, "__class__", _CheckedCfgNode)
+    _add_data_keys(cfg)
+    _add_test_keys(cfg)
+
+
+def _add_data_keys(cfg: CfgNode) -> None:
+    # Data sets to register, each a dict:
+    #   {NAME: my_train, FORMAT: coco, JSON: path/to/train.json, IMAGES: path/to/images}
+    #   {NAME: my_val, FORMAT: voc, DIR: path/to/VOCfolder, SPLIT: val,
+    #    CLASSES: [cat, dog], YEAR: 2012}
+    # By default CLASSES is VOC's 20 and YEAR 2012; 2007 asks for the 11-point AP of that year.
+    # Relative paths start at the current directory, as Detectron2's own do.
+    cfg.DATASETS.REGISTER = []
+
+    # The class that makes network input of a record of a data set.
+    cfg.INPUT.MAPPER = "CheckedDatasetMapper"
+
+    # The embedded data sets shapes_train and shapes_val, generated on first use.
+    cfg.DATASETS.SYNTHETIC = CfgNode()
+    cfg.DATASETS.SYNTHETIC.ROOT = "datasets/shapes"
+    cfg.DATASETS.SYNTHETIC.IMAGE_SIZE = 160
+    cfg.DATASETS.SYNTHETIC.TRAIN_IMAGES = 600
+    cfg.DATASETS.SYNTHETIC.VAL_IMAGES = 100
+    # shapes_train is drawn from seed 2 * SEED, shapes_val from 2 * SEED + 1.
+    cfg.DATASETS.SYNTHETIC.SEED = 0
+
+
+def _add_test_keys(cfg: CfgNode) -> None:
+    # Metric whose best value decides which weights are kept as `model_best.pth`, under the name it
+    # has in metrics.json: "bbox/AP", "bbox/APs"; with several DATASETS.TEST "<dataset>/bbox/AP".
+    # "" keeps none.
+    cfg.TEST.BEST_METRIC = ""
+    # "max" or "min": which value of BEST_METRIC is the best.
+    cfg.TEST.BEST_MODE = "max"
+    # End training after this many evaluations in a row without a new best value; 0 never does.
+    cfg.TEST.PATIENCE = 0
+    cfg.TEST.RECALL = CfgNode()
+    # Recall by object size after every evaluation, in the results under "recall".
+    cfg.TEST.RECALL.ENABLED = False
+    # A detection finds an object from this IoU on.
+    cfg.TEST.RECALL.IOU = 0.5
+    # A detection counts from these scores on (the paper's tables 3, 4 and 6 to 9). Detections below
+    # the model's own score threshold do not exist: MODEL.RETINANET.SCORE_THRESH_TEST and the like.
+    cfg.TEST.RECALL.THRESHOLDS = [0.01, 0.1, 0.3]
+    # Recall also where the run makes this many false positives per image.
+    cfg.TEST.RECALL.FP_PER_IMAGE = [0.1, 1.0, 10.0]
+    # "greedy": one-to-one by score within a class (COCO). "any": an IoU with any box of the image
+    # (the paper's wording).
+    cfg.TEST.RECALL.MATCH = "greedy"
+    # Size of an object: "annotation", its area in native pixels; "box", its box in native pixels;
+    # "input", its box in network-input pixels.
+    cfg.TEST.RECALL.AREA = "annotation"
+    # Inner limits of the size bins in square pixels.
+    cfg.TEST.RECALL.AREA_EDGES = list(SIZE_EDGES)
+    # Most detections per image and class; 0: all that the model gives.
+    cfg.TEST.RECALL.MAX_DETECTIONS = 0
+    # "pycocotools", "faster_coco_eval", or "auto": the faster where it is installed.
+    cfg.TEST.COCO_BACKEND = "auto"
 
 
 class _CheckedCfgNode(CfgNode):
@@ -160,74 +216,15 @@ def validate_config(cfg: CfgNode) -> None:
     Raises:
         ConfigError: naming the key, what was found and what is allowed.
     """
-    _settings(cfg)
+    scb_settings(cfg)
 
 
-def _settings(cfg: CfgNode) -> SimpleNamespace:
+def scb_settings(cfg: CfgNode) -> SimpleNamespace:
+    """The checked values of ``MODEL.SCB`` as attributes.
+
+    Raises:
+        ConfigError: naming the key, what was found and what is allowed.
+    """
     if "SCB" not in cfg.MODEL:
         raise ConfigError("the config has no MODEL.SCB; call scb_d2.add_scb_config(cfg) first.")
     return SimpleNamespace(**{key: _checked(key, value) for key, value in cfg.MODEL.SCB.items()})
-
-
-def is_weighted(cfg: CfgNode, stage: str) -> bool:
-    """Whether the config weights the losses of ``stage`` (``"first"`` or ``"second"``).
-
-    A config without ``MODEL.SCB``, for example from Detectron2's own tests, weights nothing.
-    """
-    if "SCB" not in cfg.MODEL:
-        return False
-    scb = _settings(cfg)
-    return scb.ENABLED and stage in scb.STAGES
-
-
-def weighting_from_config(
-    cfg: CfgNode, stage: str, *, samples: bool = False, substage: str = ""
-) -> dict[str, Any]:
-    """Constructor arguments that every scale-balanced detector or stage takes.
-
-    Args:
-        cfg: a config, with ``MODEL.SCB`` or without.
-        stage: ``"first"`` or ``"second"``.
-        samples: whether the stage samples what it matched and so takes ``match_count`` too.
-        substage: what statistics append to the name of the stage.
-
-    Returns:
-        ``object_weight`` (None where the loss is off or the stage is not chosen),
-        ``weighted_losses``, ``weight_normalizer``, ``statistics`` and, if asked for,
-        ``match_count``. Nothing from a config without ``MODEL.SCB``.
-    """
-    if "SCB" not in cfg.MODEL:
-        return {}
-    scb = _settings(cfg)
-    weight = ScaleBalancedWeight(scb.FORM, scb.ALPHA, scb.BETA) if is_weighted(cfg, stage) else None
-    arguments = {
-        "object_weight": weight,
-        "weighted_losses": scb.LOSSES,
-        "weight_normalizer": scb.NORMALIZER,
-        "statistics": MatchStatistics(stage + substage, scb.LOG_PERIOD, cfg.SOLVER.MAX_ITER),
-    }
-    return {**arguments, "match_count": scb.COUNT} if samples else arguments
-
-
-def build_matcher(
-    cfg: CfgNode,
-    stage: str,
-    thresholds: Sequence[float],
-    labels: Sequence[int],
-    allow_low_quality_matches: bool,
-) -> Matcher:
-    """The matcher of a stage, by ``MODEL.SCB.LOW_QUALITY`` and ``MATCHING`` where it is weighted.
-
-    Args:
-        cfg: a config with ``MODEL.SCB``.
-        stage: ``"first"`` or ``"second"``.
-        thresholds: as in Detectron2's matcher.
-        labels: as in Detectron2's matcher.
-        allow_low_quality_matches: as in Detectron2's matcher.
-    """
-    if not is_weighted(cfg, stage):
-        return ScaleBalancedMatcher(thresholds, labels, allow_low_quality_matches)
-    scb = cfg.MODEL.SCB
-    return ScaleBalancedMatcher(
-        thresholds, labels, allow_low_quality_matches, scb.LOW_QUALITY, scb.MATCHING
-    )

@@ -1,18 +1,16 @@
 import pickle
 
+import detectron2.config
 import pytest
 import yaml
-from detectron2.config import CfgNode, get_cfg
 
-from scb_d2 import ConfigError, ScaleBalancedMatcher, add_scb_config, validate_config
-from scb_d2.config import build_matcher, weighting_from_config
+from scb_d2 import ConfigError, ScaleBalancedMatcher, add_scb_config, get_cfg, validate_config
+from scb_d2.modeling.from_config import build_matcher, weighting_from_config
 
 
 @pytest.fixture
 def cfg():
-    cfg = get_cfg()
-    add_scb_config(cfg)
-    return cfg
+    return get_cfg()
 
 
 def merge_from_yaml(cfg, tmp_path, key, value):
@@ -38,8 +36,18 @@ def test_defaults_of_the_contract(cfg):
     validate_config(cfg)
 
 
+def test_keys_added_to_a_stock_config_are_checked_when_they_are_used():
+    stock = detectron2.config.get_cfg()
+    add_scb_config(stock)
+    assert type(stock) is detectron2.config.CfgNode and stock.MODEL.SCB == get_cfg().MODEL.SCB
+    stock.MODEL.SCB.BETA = -1.0
+    with pytest.raises(ConfigError, match=r"MODEL\.SCB\.BETA must be a finite number above 0"):
+        validate_config(stock)
+
+
 def test_global_defaults_stay_stock(cfg):
-    assert "SCB" not in get_cfg().MODEL and type(get_cfg()) is CfgNode
+    stock = detectron2.config.get_cfg()
+    assert "SCB" not in stock.MODEL and type(stock) is detectron2.config.CfgNode
 
 
 GOOD = [
@@ -161,7 +169,7 @@ def test_block_that_is_no_block(cfg, tmp_path):
 
 def test_config_without_the_keys():
     with pytest.raises(ConfigError, match=r"call scb_d2\.add_scb_config\(cfg\) first"):
-        validate_config(get_cfg())
+        validate_config(detectron2.config.get_cfg())
 
 
 def test_adding_twice_keeps_values(cfg):
@@ -176,7 +184,7 @@ def test_clone_dump_and_pickle_keep_checking(cfg):
         with pytest.raises(ConfigError):
             copy.merge_from_list(["MODEL.SCB.ALPHA", "nan"])
     other = cfg.clone()
-    other.merge_from_other_cfg(CfgNode.load_cfg(cfg.dump()))
+    other.merge_from_other_cfg(detectron2.config.CfgNode.load_cfg(cfg.dump()))
     assert other.MODEL.SCB == cfg.MODEL.SCB
 
 

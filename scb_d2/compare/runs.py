@@ -11,9 +11,10 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 
-from scb_d2.data.config import add_data_config, register_datasets
+from scb_d2.config import add_scb_config
 from scb_d2.data.reader.coco import Detections, GroundTruth, load_detections, load_ground_truth
 from scb_d2.data.reader.ground_truth import annotations_of
+from scb_d2.data.registration import register_datasets
 from scb_d2.errors import ConfigError, DataError
 
 __all__ = ["Arms", "Run", "find_run", "load_arms", "pair_runs"]
@@ -227,7 +228,7 @@ def _ground_truth(
 
 def _registered(run: Run) -> Any:
     cfg = get_cfg()
-    add_data_config(cfg)
+    add_scb_config(cfg)
     keys = {"REGISTER", "SYNTHETIC"} & set(run.config["DATASETS"])
     node = CfgNode({"DATASETS": {key: run.config["DATASETS"][key] for key in keys}})
     cfg.merge_from_other_cfg(node)

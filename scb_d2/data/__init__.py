@@ -1,13 +1,11 @@
 """Data: the synthetic shapes, registration from the config, and checks before training."""
 
 from .checks.datasets import check_dataset, check_datasets
-from .config import add_data_config, register_datasets
 from .mapper import CheckedDatasetMapper
-from .registration import register_coco, register_shapes, register_voc
+from .registration import register_coco, register_datasets, register_shapes, register_voc
 
 __all__ = [
     "CheckedDatasetMapper",
-    "add_data_config",
     "check_dataset",
     "check_datasets",
     "register_coco",

@@ -1,6 +1,6 @@
 """Register data sets by name: COCO JSON, VOC layout and the synthetic shapes.
 
-The functions here are what the config keys call (:mod:`scb_d2.data.config`) and what LazyConfig
+The functions here are what the config keys call (:func:`register_datasets`) and what LazyConfig
 users call themselves. Registering reads no file; files are read by
 :func:`scb_d2.data.checks.datasets.check_datasets` and by the data loader.
 """
@@ -9,18 +9,27 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 from detectron2.data.datasets.pascal_voc import CLASS_NAMES as VOC_CLASSES
 
-from scb_d2.errors import DataError
+from scb_d2.errors import ConfigError, DataError
 
 from .reader.voc import load_voc
 from .synthetic import SHAPE_CLASSES, ensure_shapes, shapes_folder
 
-__all__ = ["SHAPES_NAMES", "VOC_CLASSES", "register_coco", "register_shapes", "register_voc"]
+__all__ = [
+    "SHAPES_NAMES",
+    "VOC_CLASSES",
+    "register_coco",
+    "register_datasets",
+    "register_shapes",
+    "register_voc",
+]
 
 SHAPES_NAMES = ("shapes_train", "shapes_val")
+_MIN_IMAGE_SIZE = 32
 
 
 def _register(
@@ -153,3 +162,79 @@ def _shapes_loader(
         return load_coco_json(str(made / "annotations.json"), str(made / "images"), name)
 
     return load
+
+
+def register_datasets(cfg: CfgNode) -> None:
+    """Register ``shapes_train``, ``shapes_val`` and every data set of ``DATASETS.REGISTER``.
+
+    May be called any number of times. Reads no data files.
+
+    Raises:
+        ConfigError: if an entry or a ``DATASETS.SYNTHETIC`` key is malformed.
+        DataError: if a name already stands for another data set.
+    """
+    _register_synthetic(cfg.DATASETS.SYNTHETIC)
+    entries = cfg.DATASETS.REGISTER
+    if not isinstance(entries, (list, tuple)):
+        raise ConfigError(
+            f"DATASETS.REGISTER must be a list of dicts with a NAME and a FORMAT, not {entries!r}."
+        )
+    for index, entry in enumerate(entries):
+        _register_entry(f"DATASETS.REGISTER[{index}]", entry)
+
+
+def _register_synthetic(keys: CfgNode) -> None:
+    least = {"IMAGE_SIZE": _MIN_IMAGE_SIZE, "TRAIN_IMAGES": 1, "VAL_IMAGES": 1, "SEED": 0}
+    for key, minimum in least.items():
+        value = keys[key]
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+            raise ConfigError(
+                f"DATASETS.SYNTHETIC.{key} must be a whole number of at least {minimum}, "
+                f"not {value!r}."
+            )
+    if not isinstance(keys.ROOT, str) or not keys.ROOT:
+        raise ConfigError(
+            f"DATASETS.SYNTHETIC.ROOT must be the path of a folder, not {keys.ROOT!r}."
+        )
+    register_shapes(keys.ROOT, keys.IMAGE_SIZE, keys.TRAIN_IMAGES, keys.VAL_IMAGES, keys.SEED)
+
+
+_REQUIRED = {"coco": ("JSON", "IMAGES"), "voc": ("DIR", "SPLIT")}
+_OPTIONAL = {"coco": (), "voc": ("CLASSES", "YEAR")}
+
+
+def _register_entry(where: str, entry: Any) -> None:
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{where} must be a dict with a NAME and a FORMAT, not {entry!r}.")
+    layout = entry.get("FORMAT")
+    if not isinstance(layout, str) or layout not in _REQUIRED:
+        raise ConfigError(f"{where}.FORMAT must be one of 'coco' and 'voc', not {layout!r}.")
+    required = ("NAME", *_REQUIRED[layout])
+    allowed = (*required, "FORMAT", *_OPTIONAL[layout])
+    for key in entry:
+        if key not in allowed:
+            raise ConfigError(
+                f"{where} has the unknown key {key!r}; FORMAT {layout!r} allows "
+                f"{', '.join(allowed)}."
+            )
+    for key in required:
+        value = entry.get(key)
+        if not isinstance(value, str) or not value:
+            raise ConfigError(f"{where}.{key} must be a non-empty string, not {value!r}.")
+    if layout == "coco":
+        register_coco(entry["NAME"], entry["JSON"], entry["IMAGES"])
+        return
+    classes = entry.get("CLASSES", VOC_CLASSES)
+    if (
+        not isinstance(classes, (list, tuple))
+        or not classes
+        or not all(isinstance(name, str) and name for name in classes)
+        or len(set(classes)) != len(classes)
+    ):
+        raise ConfigError(
+            f"{where}.CLASSES must be a list of different class names, not {classes!r}."
+        )
+    year = entry.get("YEAR", 2012)
+    if year not in (2007, 2012) or not isinstance(year, int):
+        raise ConfigError(f"{where}.YEAR must be 2007 or 2012, not {year!r}.")
+    register_voc(entry["NAME"], entry["DIR"], entry["SPLIT"], classes, year)

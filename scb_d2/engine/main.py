@@ -13,7 +13,7 @@ from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
 from torch import nn
 
-from scb_d2.data.config import register_datasets
+from scb_d2.data.registration import register_datasets
 
 from .checkpoint import SafeCheckpointer, find_checkpoint
 from .config.lazy import check_lazy_run, load_lazy_config, use_available_lazy_device

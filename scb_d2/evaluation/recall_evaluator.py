@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,15 @@ from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 
 from scb_d2.data.reader.coco import load_detections, load_ground_truth
 from scb_d2.data.reader.ground_truth import annotations_of, category_id_of
-from scb_d2.errors import DataError
+from scb_d2.errors import ConfigError, DataError
 from scb_d2.utils.files import atomic_write
 from scb_d2.utils.output_folder import to_json
 
-from .config import recall_settings
 from .recall import RecallSettings, evaluate_recall, flat_metrics
 from .recall_report import recall_markdown
+from .size_bins import SizeBins
 
-__all__ = ["RecallBySizeEvaluator"]
+__all__ = ["RecallBySizeEvaluator", "recall_settings"]
 
 
 class RecallBySizeEvaluator(DatasetEvaluator):
@@ -137,3 +138,37 @@ class RecallBySizeEvaluator(DatasetEvaluator):
         for name, content in files.items():
             with atomic_write(self._output_dir / name, encoding="utf-8") as file:
                 file.write(to_json(content))
+
+
+def recall_settings(cfg: CfgNode) -> RecallSettings:
+    """The settings that `TEST.RECALL` describes.
+
+    Raises:
+        ConfigError: a value is of the wrong type or out of range; the sentence names the key.
+    """
+    node = cfg.TEST.RECALL
+    limit = node.MAX_DETECTIONS
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+        raise ConfigError(f"TEST.RECALL.MAX_DETECTIONS: must be an integer >= 0, not {limit!r}.")
+    try:
+        return RecallSettings(
+            iou=_floats([node.IOU], "IOU")[0],
+            thresholds=_floats(node.THRESHOLDS, "THRESHOLDS"),
+            fp_per_image=_floats(node.FP_PER_IMAGE, "FP_PER_IMAGE"),
+            match=node.MATCH,
+            area=node.AREA,
+            bins=SizeBins(_floats(node.AREA_EDGES, "AREA_EDGES")),
+            max_detections=limit or None,
+        )
+    except ConfigError as error:
+        text = str(error)
+        raise ConfigError(text if text.startswith("TEST.") else f"TEST.RECALL: {text}") from None
+
+
+def _floats(values: Any, key: str) -> tuple[float, ...]:
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        values = [values]
+    for value in values:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ConfigError(f"TEST.RECALL.{key}: must hold numbers, not {value!r}.")
+    return tuple(float(value) for value in values)

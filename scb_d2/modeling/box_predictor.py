@@ -19,10 +19,11 @@ from detectron2.structures import Instances
 from torch import Tensor
 from torch.nn import functional as F
 
-from scb_d2.config import weighting_from_config
 from scb_d2.loss.loss_weighting import LossWeighting
 from scb_d2.loss.match_statistics import MatchStatistics
 from scb_d2.loss.unreduced_losses import box_regression_losses
+
+from .from_config import weighting_from_config
 
 __all__ = ["WEIGHTS_FIELD", "ScaleBalancedFastRCNNOutputLayers"]
 

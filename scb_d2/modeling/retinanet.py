@@ -19,13 +19,14 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
-from scb_d2.config import build_matcher, weighting_from_config
 from scb_d2.loss.anchor_targets import ObjectWeight, class_labels, matched_objects
 from scb_d2.loss.loss_weighting import LossWeighting
 from scb_d2.loss.match_statistics import MatchStatistics, warn_if_all_positive
 from scb_d2.loss.matching import match_boxes
 from scb_d2.loss.unreduced_losses import box_regression_losses, sigmoid_focal_losses
 from scb_d2.loss.weighted_losses import positive_gt_boxes, weighted_sums
+
+from .from_config import build_matcher, weighting_from_config
 
 __all__ = ["ScaleBalancedRetinaNet"]
 

@@ -24,7 +24,6 @@ from detectron2.modeling.roi_heads import (
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
-from scb_d2.config import weighting_from_config
 from scb_d2.errors import ConfigError
 from scb_d2.loss.anchor_targets import ObjectWeight
 from scb_d2.loss.match_statistics import MatchStatistics
@@ -32,6 +31,7 @@ from scb_d2.loss.matching import COUNTS, match_boxes, match_counts
 from scb_d2.utils.arguments import check_choice
 
 from .box_predictor import WEIGHTS_FIELD, ScaleBalancedFastRCNNOutputLayers
+from .from_config import weighting_from_config
 
 __all__ = [
     "ScaleBalancedCascadeROIHeads",

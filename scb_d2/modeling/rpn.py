@@ -19,7 +19,6 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor
 from torch.nn import functional as F
 
-from scb_d2.config import build_matcher, weighting_from_config
 from scb_d2.loss.anchor_targets import ObjectWeight, matched_objects
 from scb_d2.loss.loss_weighting import LossWeighting
 from scb_d2.loss.match_statistics import MatchStatistics, warn_if_all_positive
@@ -27,6 +26,8 @@ from scb_d2.loss.matching import COUNTS, match_boxes
 from scb_d2.loss.unreduced_losses import box_regression_losses
 from scb_d2.loss.weighted_losses import positive_gt_boxes, weighted_sums
 from scb_d2.utils.arguments import check_choice
+
+from .from_config import build_matcher, weighting_from_config
 
 __all__ = ["ScaleBalancedRPN"]
 

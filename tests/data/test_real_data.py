@@ -10,9 +10,9 @@ import pytest
 from detectron2.config import get_cfg
 from detectron2.data import build_detection_train_loader
 
+from scb_d2.config import add_scb_config
 from scb_d2.data.checks.coco_annotations import check_coco
 from scb_d2.data.checks.datasets import check_datasets
-from scb_d2.data.config import add_data_config
 from scb_d2.data.mapper import CheckedDatasetMapper
 
 # Detectron2 reads DETECTRON2_DATASETS when it is imported, hence a process of its own.
@@ -20,9 +20,9 @@ _COCO = """
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog
 from scb_d2.data.checks import check_datasets
-from scb_d2.data.config import add_data_config
+from scb_d2.config import add_scb_config
 cfg = get_cfg()
-add_data_config(cfg)
+add_scb_config(cfg)
 cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("coco_2017_train",), ("coco_2017_val",)
 cfg.MODEL.META_ARCHITECTURE = "RetinaNet"
 reports = check_datasets(cfg)
@@ -44,7 +44,7 @@ def test_coco_photographs_through_detectron2s_own_names(
 
 def test_blood_cells_through_the_registration_keys(shared_data: Path) -> None:
     cfg = get_cfg()
-    add_data_config(cfg)
+    add_scb_config(cfg)
     root = shared_data / "bccd"
     entries = [
         {"NAME": f"cells_{split}", "FORMAT": "coco", "JSON": str(root / f"{split}.json")}

@@ -8,15 +8,15 @@ import pytest
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from scb_d2.data.config import add_data_config, register_datasets
-from scb_d2.data.registration import register_coco, register_shapes, register_voc
+from scb_d2.config import add_scb_config
+from scb_d2.data.registration import register_coco, register_datasets, register_shapes, register_voc
 from scb_d2.errors import ConfigError, DataError
 
 
 @pytest.fixture
 def cfg(tmp_path: Path) -> CfgNode:
     cfg = get_cfg()
-    add_data_config(cfg)
+    add_scb_config(cfg)
     cfg.DATASETS.SYNTHETIC.merge_from_list(
         ["ROOT", str(tmp_path / "shapes"), "TRAIN_IMAGES", 2, "VAL_IMAGES", 1, "IMAGE_SIZE", 64]
     )
@@ -48,7 +48,7 @@ def test_entries_come_from_the_command_line_as_well_as_from_yaml(cfg: CfgNode) -
     register_datasets(cfg)
     assert MetadataCatalog.get("mine_cli").image_root == "images"
     reread = get_cfg()
-    add_data_config(reread)
+    add_scb_config(reread)
     Path("dumped.yaml").write_text(cfg.dump())
     reread.merge_from_file("dumped.yaml")
     assert reread.DATASETS == cfg.DATASETS

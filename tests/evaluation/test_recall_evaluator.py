@@ -12,15 +12,15 @@ from detectron2.data.datasets.pascal_voc import load_voc_instances
 from detectron2.engine import launch
 from detectron2.structures import Boxes, BoxMode, Instances
 
+from scb_d2.config import add_scb_config
 from scb_d2.data.reader.coco import load_detections, load_ground_truth
 from scb_d2.data.reader.ground_truth import annotations_of
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation import coco_backend
 from scb_d2.evaluation.coco_backend import coco_eval_class
 from scb_d2.evaluation.coco_evaluator import BackendCOCOEvaluator
-from scb_d2.evaluation.config import add_evaluation_config, recall_settings
 from scb_d2.evaluation.recall import RecallSettings, evaluate_recall, flat_metrics
-from scb_d2.evaluation.recall_evaluator import RecallBySizeEvaluator
+from scb_d2.evaluation.recall_evaluator import RecallBySizeEvaluator, recall_settings
 
 from .scenes import coco_eval, random_scene
 
@@ -213,7 +213,7 @@ def test_no_detections_are_ap_0_with_every_backend(tmp_path):
 
 def test_config_keys_become_settings():
     cfg = get_cfg()
-    add_evaluation_config(cfg)
+    add_scb_config(cfg)
     assert recall_settings(cfg) == RecallSettings()
     cfg.merge_from_list(
         ["TEST.RECALL.THRESHOLDS", "[0.2]", "TEST.RECALL.MATCH", "any"]
@@ -239,7 +239,7 @@ def test_config_keys_become_settings():
 )
 def test_wrong_values_name_the_key(key, value):
     cfg = get_cfg()
-    add_evaluation_config(cfg)
+    add_scb_config(cfg)
     cfg.TEST.RECALL[key] = value
     with pytest.raises(ConfigError, match=r"TEST\.RECALL"):
         recall_settings(cfg)

@@ -1,17 +1,15 @@
 """Small detectors and batches for tests."""
 
 import torch
-from detectron2.config import get_cfg
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
-from scb_d2 import add_scb_config, build_model
+from scb_d2 import build_model, get_cfg
 
 
 def retinanet_config(*opts, enabled=True):
     """RetinaNet R18-FPN with narrow features on the CPU, plus KEY, VALUE pairs."""
     cfg = get_cfg()
-    add_scb_config(cfg)
     cfg.merge_from_list(
         [
             *("MODEL.META_ARCHITECTURE", "RetinaNet"),

@@ -1,10 +1,9 @@
 """Small R-CNN detectors for tests."""
 
-from detectron2.config import get_cfg
 from detectron2.layers import ShapeSpec
 from detectron2.structures import Boxes
 
-from scb_d2 import add_scb_config
+from scb_d2 import get_cfg
 
 STANDARD, RES5, CASCADE = "StandardROIHeads", "Res5ROIHeads", "CascadeROIHeads"
 KINDS = (STANDARD, RES5, CASCADE)
@@ -16,7 +15,6 @@ FEATURES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
 def rcnn_config(kind=STANDARD, *opts, enabled=True):
     """R18 with five classes on the CPU: FPN, or C4 for Res5ROIHeads; plus KEY, VALUE pairs."""
     cfg = get_cfg()
-    add_scb_config(cfg)
     cfg.merge_from_list(
         [
             *("MODEL.META_ARCHITECTURE", "GeneralizedRCNN"),

@@ -17,10 +17,10 @@ from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
-from scb_d2.config import weighting_from_config
 from scb_d2.errors import ConfigError
 from scb_d2.loss.anchor_targets import ObjectWeight
 from scb_d2.loss.match_statistics import MatchStatistics
+from scb_d2.modeling.from_config import weighting_from_config
 from scb_d2.projects.ssd import SSD, MultiBoxLoss
 
 from .head import RefineDetHead

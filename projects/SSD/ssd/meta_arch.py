@@ -28,11 +28,11 @@ from detectron2.utils.logger import log_first_n
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scb_d2.config import is_weighted, weighting_from_config
 from scb_d2.errors import DataError
 from scb_d2.loss.anchor_targets import ObjectWeight
 from scb_d2.loss.match_statistics import MatchStatistics
 from scb_d2.loss.matching import ScaleBalancedMatcher
+from scb_d2.modeling.from_config import is_weighted, weighting_from_config
 
 from .head import MultiBoxHead
 from .inference import detect_objects

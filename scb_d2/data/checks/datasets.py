@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY
 
-from scb_d2.data.config import register_datasets
+from scb_d2.data.registration import register_datasets
 from scb_d2.errors import DataError
 
 from .coco_annotations import check_coco, read_coco_json
@@ -45,7 +45,7 @@ def check_datasets(cfg: CfgNode, *, train: bool = True, test: bool = True) -> li
     once, so call it once per run, before worker processes are launched.
 
     Args:
-        cfg: config with the keys of :func:`scb_d2.data.config.add_data_config`.
+        cfg: config with the keys of :func:`scb_d2.config.add_scb_config`.
         train: whether ``DATASETS.TRAIN`` will be used; False for ``--eval-only``.
         test: whether ``DATASETS.TEST`` will be used.
 

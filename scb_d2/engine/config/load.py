@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import detectron2
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
 
-from scb_d2.config import add_scb_config, validate_config
-from scb_d2.data.config import register_datasets
+from scb_d2.config import get_cfg, validate_config
+from scb_d2.data.registration import register_datasets
 from scb_d2.engine.device import use_available_device
 from scb_d2.errors import ConfigError
 from scb_d2.projects import add_project_configs
@@ -39,7 +39,6 @@ def load_config(config_file: str, opts: Sequence[str] | None = None) -> CfgNode:
         UserError: one sentence that names the file or key.
     """
     cfg = get_cfg()
-    add_scb_config(cfg)
     add_project_configs(cfg)
     path = find_config_file(config_file)
     _merge_file(cfg, path)

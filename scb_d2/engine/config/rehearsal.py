@@ -10,7 +10,7 @@ from scb_d2.engine.checkpoint import find_checkpoint
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation.build import check_evaluators
 from scb_d2.evaluation.coco_backend import coco_eval_class
-from scb_d2.evaluation.config import recall_settings
+from scb_d2.evaluation.recall_evaluator import recall_settings
 from scb_d2.modeling.build import check_model
 
 __all__ = [

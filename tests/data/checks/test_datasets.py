@@ -8,6 +8,7 @@ import pytest
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from scb_d2.config import add_scb_config
 from scb_d2.data.checks.datasets import (
     check_class_count,
     check_dataset,
@@ -15,7 +16,6 @@ from scb_d2.data.checks.datasets import (
     dataset_classes,
     num_classes_key,
 )
-from scb_d2.data.config import add_data_config
 from scb_d2.data.registration import register_coco, register_voc
 from scb_d2.errors import DataError
 from tests.data.builders import voc_object, write_coco, write_voc
@@ -25,7 +25,7 @@ from tests.data.builders import voc_object, write_coco, write_voc
 def cfg(tmp_path: Path) -> CfgNode:
     """A RetinaNet of two classes trained on ``mine_train`` and evaluated on ``mine_val``."""
     cfg = get_cfg()
-    add_data_config(cfg)
+    add_scb_config(cfg)
     cfg.MODEL.META_ARCHITECTURE = "RetinaNet"
     cfg.MODEL.RETINANET.NUM_CLASSES = 2
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("mine_train",), ("mine_val",)

@@ -5,8 +5,8 @@ import torch
 from detectron2.structures import Boxes
 
 from scb_d2 import build_model
-from scb_d2.config import is_weighted
 from scb_d2.errors import ConfigError
+from scb_d2.modeling.from_config import is_weighted
 from scb_d2.projects.refinedet import TransferConnection
 
 from .builders import CONFIGS, refinedet_config, toy_refinedet

@@ -1,0 +1,78 @@
+"""What detectors are built from ``MODEL.SCB``: weights, losses, statistics and matchers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.modeling.matcher import Matcher
+
+from scb_d2.config import scb_settings
+from scb_d2.loss.match_statistics import MatchStatistics
+from scb_d2.loss.matching import ScaleBalancedMatcher
+from scb_d2.loss.scale_balanced_weight import ScaleBalancedWeight
+
+__all__ = ["build_matcher", "is_weighted", "weighting_from_config"]
+
+
+def is_weighted(cfg: CfgNode, stage: str) -> bool:
+    """Whether the config weights the losses of ``stage`` (``"first"`` or ``"second"``).
+
+    A config without ``MODEL.SCB``, for example from Detectron2's own tests, weights nothing.
+    """
+    if "SCB" not in cfg.MODEL:
+        return False
+    scb = scb_settings(cfg)
+    return scb.ENABLED and stage in scb.STAGES
+
+
+def weighting_from_config(
+    cfg: CfgNode, stage: str, *, samples: bool = False, substage: str = ""
+) -> dict[str, Any]:
+    """Constructor arguments that every scale-balanced detector or stage takes.
+
+    Args:
+        cfg: a config, with ``MODEL.SCB`` or without.
+        stage: ``"first"`` or ``"second"``.
+        samples: whether the stage samples what it matched and so takes ``match_count`` too.
+        substage: what statistics append to the name of the stage.
+
+    Returns:
+        ``object_weight`` (None where the loss is off or the stage is not chosen),
+        ``weighted_losses``, ``weight_normalizer``, ``statistics`` and, if asked for,
+        ``match_count``. Nothing from a config without ``MODEL.SCB``.
+    """
+    if "SCB" not in cfg.MODEL:
+        return {}
+    scb = scb_settings(cfg)
+    weight = ScaleBalancedWeight(scb.FORM, scb.ALPHA, scb.BETA) if is_weighted(cfg, stage) else None
+    arguments = {
+        "object_weight": weight,
+        "weighted_losses": scb.LOSSES,
+        "weight_normalizer": scb.NORMALIZER,
+        "statistics": MatchStatistics(stage + substage, scb.LOG_PERIOD, cfg.SOLVER.MAX_ITER),
+    }
+    return {**arguments, "match_count": scb.COUNT} if samples else arguments
+
+
+def build_matcher(
+    cfg: CfgNode,
+    stage: str,
+    thresholds: Sequence[float],
+    labels: Sequence[int],
+    allow_low_quality_matches: bool,
+) -> Matcher:
+    """The matcher of a stage, by ``MODEL.SCB.LOW_QUALITY`` and ``MATCHING`` where it is weighted.
+
+    Args:
+        cfg: a config with ``MODEL.SCB``.
+        stage: ``"first"`` or ``"second"``.
+        thresholds: as in Detectron2's matcher.
+        labels: as in Detectron2's matcher.
+        allow_low_quality_matches: as in Detectron2's matcher.
+    """
+    if not is_weighted(cfg, stage):
+        return ScaleBalancedMatcher(thresholds, labels, allow_low_quality_matches)
+    scb = cfg.MODEL.SCB
+    return ScaleBalancedMatcher(
+        thresholds, labels, allow_low_quality_matches, scb.LOW_QUALITY, scb.MATCHING
+    )
