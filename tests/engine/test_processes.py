@@ -24,7 +24,7 @@ import os, signal, sys
 from pathlib import Path
 from detectron2.utils import comm
 from scb_d2.engine.main import main
-from scb_d2.engine.trainer import Trainer
+from scb_d2.engine.training.trainer import Trainer
 from scb_d2.errors import DataError
 
 run_step = Trainer.run_step
