@@ -6,6 +6,7 @@ its docstring is its help. Only the module of the command that is asked for is i
 
 import argparse
 import ast
+import difflib
 import importlib
 import pkgutil
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scb_d2.engine.user_errors import report_user_errors
+from scb_d2.utils.needless_warnings import hide_needless_warnings
 
 __all__ = ["main"]
 
@@ -28,11 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     asked_for = next((word for word in argv if not word.startswith("-")), None)
+    names = _command_names()
     parser = argparse.ArgumentParser(
         prog="scb-d2", description="Tools around the scale-balanced loss for Detectron2."
     )
-    commands = parser.add_subparsers(metavar="command", required=True)
-    for name in _command_names():
+    commands = parser.add_subparsers(metavar="command")
+    for name in names:
         docstring = _docstring(name)
         command = commands.add_parser(
             name,
@@ -44,7 +47,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             module = importlib.import_module(f"{__name__}.{name}")
             module.add_arguments(command)
             command.set_defaults(command_function=module.run, typed=argv)
+    if not argv:
+        parser.print_help(sys.stderr)
+        parser.exit(2)
+    if asked_for is not None and asked_for not in names:
+        near = difflib.get_close_matches(asked_for, names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
+        parser.error(f"{asked_for} is not a command; {hint}")
     args = parser.parse_args(argv)
+    if "command_function" not in args:
+        parser.error(f"a command is missing; there are {', '.join(names)}.")
+    hide_needless_warnings()
     return report_user_errors(lambda: args.command_function(args))
 
 

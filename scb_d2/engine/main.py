@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser, hooks
+from detectron2.engine import hooks
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
@@ -14,7 +14,9 @@ from omegaconf import DictConfig
 from torch import nn
 
 from scb_d2.data.registration import register_datasets
+from scb_d2.utils.needless_warnings import log_hidden_warnings
 
+from .arguments import train_net_parser
 from .checkpoint import SafeCheckpointer, find_checkpoint
 from .config.lazy import check_lazy_run, load_lazy_config, use_available_lazy_device
 from .config.load import find_config_file, load_config
@@ -25,7 +27,7 @@ from .training.parts import set_up_run
 from .training.trainer import Trainer
 from .user_errors import hide_user_tracebacks, report_user_errors
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    args = default_argument_parser().parse_args(argv)
+    return run(train_net_parser().parse_args(argv))
+
+
+def run(args: argparse.Namespace) -> int:
+    """As :func:`main`, with the flags parsed by :func:`train_net_parser`."""
     return report_user_errors(lambda: _start(args))
 
 
@@ -94,6 +100,7 @@ def _set_up_process(cfg: CfgNode | DictConfig, args: argparse.Namespace, output_
     _log_to_screen(rank)
     set_up_run(cfg, args)
     setup_logger(output_dir, distributed_rank=rank, name="scb_d2", configure_stdout=False)
+    log_hidden_warnings(output_dir, rank)
     hide_user_tracebacks()
 
 

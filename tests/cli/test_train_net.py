@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from detectron2.engine import default_argument_parser
+
+from scb_d2.engine.arguments import train_net_parser
 
 
 def _run(repo_root: Path, *command: str) -> subprocess.CompletedProcess:
@@ -45,3 +48,49 @@ def test_scb_d2_lists_its_commands(repo_root: Path, flags: tuple[str, ...]) -> N
     result = _run(repo_root, "-m", "scb_d2", *flags)
     assert result.returncode == (0 if flags else 2)
     assert "usage: scb-d2" in result.stdout + result.stderr
+
+
+def test_flags_equal_detectron2s_own() -> None:
+    def flags(parser):
+        return {a.dest: (a.option_strings, a.default, a.type, a.nargs) for a in parser._actions}
+
+    assert flags(train_net_parser()) == flags(default_argument_parser())
+
+
+@pytest.mark.parametrize("command", [("-m", "scb_d2", "--help"), ("train_net.py", "--help")])
+def test_help_imports_neither_torch_nor_detectron2(
+    repo_root: Path, command: tuple[str, ...]
+) -> None:
+    if command[0].endswith(".py"):
+        command = (str(repo_root / command[0]), *command[1:])
+    result = _run(repo_root, "-X", "importtime", *command)
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert result.returncode == 0 and "scb_d2" in imported
+    assert not {"torch", "detectron2", "numpy"} & imported
+
+
+@pytest.mark.parametrize(
+    ("word", "says"), [("matchs", "did you mean matches?"), ("xyz", "there are check, compare,")]
+)
+def test_a_misspelt_command_is_helped(repo_root: Path, word: str, says: str) -> None:
+    result = _run(repo_root, "-m", "scb_d2", word)
+    assert result.returncode == 2
+    assert f"{word} is not a command; {says}" in result.stderr
+
+
+def test_needless_warnings_reach_the_log_and_not_the_screen(tmp_path: Path, repo_root) -> None:
+    script = tmp_path / "command.py"
+    script.write_text(
+        "import warnings\n"
+        "from scb_d2.utils.needless_warnings import hide_needless_warnings, log_hidden_warnings\n"
+        "hide_needless_warnings()\n"
+        "warnings.warn('`torch.jit.script` is deprecated', FutureWarning)\n"
+        "warnings.warn('mind this')\n"
+        f"log_hidden_warnings({str(tmp_path)!r}, 0)\n"
+        "warnings.warn('torch.meshgrid: pass the indexing argument')\n"
+    )
+    result = _run(repo_root, str(script))
+    assert "mind this" in result.stderr
+    assert "torch.jit" not in result.stderr and "meshgrid" not in result.stderr
+    log = (tmp_path / "log.txt").read_text()
+    assert "torch.jit" in log and "meshgrid" in log

@@ -1,0 +1,50 @@
+"""The public names of the package; ``import scb_d2`` loads them when the first of them is used.
+
+Importing this module puts the scale-balanced detectors into Detectron2's registries.
+"""
+
+import warnings
+
+with warnings.catch_warnings():
+    # Detectron2 scripts functions on import, which new versions of torch warn about.
+    warnings.simplefilter("ignore", FutureWarning)
+    import detectron2.modeling  # noqa: F401
+
+from .config import add_scb_config, get_cfg, validate_config
+from .errors import ConfigError, DataError, UserError
+from .loss.match_statistics import MatchStatistics
+from .loss.matching import ScaleBalancedMatcher, anchor_weights, match_boxes, match_counts
+from .loss.object_weights import object_weights
+from .loss.scale_balanced_weight import ScaleBalancedWeight
+from .modeling import (
+    ScaleBalancedCascadeROIHeads,
+    ScaleBalancedFastRCNNOutputLayers,
+    ScaleBalancedRes5ROIHeads,
+    ScaleBalancedRetinaNet,
+    ScaleBalancedRPN,
+    ScaleBalancedStandardROIHeads,
+    build_model,
+)
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "MatchStatistics",
+    "ScaleBalancedCascadeROIHeads",
+    "ScaleBalancedFastRCNNOutputLayers",
+    "ScaleBalancedMatcher",
+    "ScaleBalancedRPN",
+    "ScaleBalancedRes5ROIHeads",
+    "ScaleBalancedRetinaNet",
+    "ScaleBalancedStandardROIHeads",
+    "ScaleBalancedWeight",
+    "UserError",
+    "add_scb_config",
+    "anchor_weights",
+    "build_model",
+    "get_cfg",
+    "match_boxes",
+    "match_counts",
+    "object_weights",
+    "validate_config",
+]
