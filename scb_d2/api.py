@@ -14,8 +14,7 @@ from .config import add_scb_config, get_cfg, validate_config
 from .errors import ConfigError, DataError, UserError
 from .loss.match_statistics import MatchStatistics
 from .loss.matching import ScaleBalancedMatcher, anchor_weights, match_boxes, match_counts
-from .loss.object_weights import object_weights
-from .loss.scale_balanced_weight import ScaleBalancedWeight
+from .loss.object_weights import OBJECT_WEIGHT_REGISTRY, ScaleBalancedWeight, object_weights
 from .modeling import (
     ScaleBalancedCascadeROIHeads,
     ScaleBalancedFastRCNNOutputLayers,
@@ -27,6 +26,7 @@ from .modeling import (
 )
 
 __all__ = [
+    "OBJECT_WEIGHT_REGISTRY",
     "ConfigError",
     "DataError",
     "MatchStatistics",

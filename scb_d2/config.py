@@ -15,7 +15,7 @@ from detectron2.config import CfgNode
 from scb_d2.errors import ConfigError
 from scb_d2.loss.loss_weighting import LOSS_NAMES, WEIGHT_NORMALIZERS
 from scb_d2.loss.matching import COUNTS, LOW_QUALITY_RULES, MATCHING
-from scb_d2.loss.object_weights import FORMS
+from scb_d2.loss.object_weights import check_form
 from scb_d2.utils.arguments import check_choice, check_factor, check_names
 from scb_d2.utils.size_groups import SIZE_EDGES
 
@@ -57,7 +57,8 @@ def add_scb_config(cfg: CfgNode) -> None:
     node.STAGES = ("first",)
     # Weight W of an object that matched M anchors, each form times beta: "information"
     # (ln M + alpha) / M (equation 3), "inverse_sqrt" 1 / sqrt(M), "inverse" 1 / M, "inverse_log"
-    # 1 / (ln M + alpha), "uniform" 1 (table 1).
+    # 1 / (ln M + alpha), "uniform" 1 (table 1); "log_area", "inverse_sqrt_area" by the size of its
+    # box; or another entry of OBJECT_WEIGHT_REGISTRY, "module.entry" where it is to be imported.
     node.FORM = "information"
     # `alpha` and `beta` in the paper's equation 3. Finite, > 0.
     node.ALPHA = 1.0
@@ -190,7 +191,7 @@ def _checked_period(value: object, name: str) -> int:
 _CHECKS = {
     "ENABLED": _checked_switch,
     "STAGES": lambda value, name: check_names(value, STAGES, name),
-    "FORM": lambda value, name: check_choice(value, tuple(FORMS), name),
+    "FORM": check_form,
     "ALPHA": _checked_number,
     "BETA": _checked_number,
     "LOSSES": lambda value, name: check_names(value, LOSS_NAMES, name),

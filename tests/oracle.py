@@ -25,6 +25,12 @@ def weigh_object(count, form="information", alpha=1.0, beta=3.0):
     )
 
 
+def weigh_object_by_area(box, form, beta=3.0):
+    area = max((box[2] - box[0]) * (box[3] - box[1]), 4)
+    say = {"log_area": math.log(area) / math.log(1024), "inverse_sqrt_area": 32 / math.sqrt(area)}
+    return beta * say[form] / 3
+
+
 def weigh_anchors(
     matched_idxs, anchor_labels, num_objects, form="information", alpha=1.0, beta=3.0
 ):

@@ -99,13 +99,15 @@ BAD = [
     (
         "FORM",
         "log",
-        "MODEL.SCB.FORM must be one of information, inverse_sqrt, inverse, inverse_log, uniform; "
+        "MODEL.SCB.FORM must be one of information, inverse_sqrt, inverse, inverse_log, uniform, "
+        "log_area, inverse_sqrt_area, or MODULE.NAME of one that you register; "
         "got 'log'.",
     ),
     (
         "FORM",
         3,
-        "MODEL.SCB.FORM must be one of information, inverse_sqrt, inverse, inverse_log, uniform; "
+        "MODEL.SCB.FORM must be one of information, inverse_sqrt, inverse, inverse_log, uniform, "
+        "log_area, inverse_sqrt_area, or MODULE.NAME of one that you register; "
         "got 3.",
     ),
     ("ALPHA", 0, f"MODEL.SCB.ALPHA {NUMBER} 0."),

@@ -15,7 +15,7 @@ from .matching import match_counts
 __all__ = ["MatchedObjects", "ObjectWeight", "class_labels", "matched_objects"]
 
 ObjectWeight = Callable[[Tensor, Tensor, Boxes], Tensor]
-"""Weight per anchor from (matched_idxs, anchor_labels, gt_boxes) of an image."""
+"""Weight per anchor, any float type, from (matched_idxs, anchor_labels, gt_boxes) of an image."""
 
 
 class MatchedObjects(NamedTuple):
@@ -82,7 +82,7 @@ def matched_objects(
         matched_gt_boxes = gt_boxes.tensor.new_zeros(len(matched_idxs), 4)
     return MatchedObjects(
         matched_gt_boxes,
-        object_weight(matched_idxs, anchor_labels, gt_boxes),
+        object_weight(matched_idxs, anchor_labels, gt_boxes).float(),
         matched_idxs,
         anchor_labels,
         len(gt_boxes),

@@ -9,7 +9,6 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scb_d2.loss.object_weights import FORMS
 from scb_d2.utils.size_groups import SIZE_NAMES
 
 __all__ = ["SIZE_COLORS", "draw_figures"]
@@ -94,7 +93,7 @@ def _weight_shares(axes: Axes, data: Mapping[str, Any]) -> None:
     total = sum(shares["objects"].values())
     rows = {"objects": {name: n / total for name, n in shares["objects"].items()}}
     # "uniform" has the shares of stock.
-    rows |= {f: shares[f]["share"] for f in ("stock", *FORMS) if f != "uniform"}
+    rows |= {f: shares[f]["share"] for f in shares if f not in ("objects", "uniform")}
     left = [0.0] * len(rows)
     labels = [_FORM_LABELS.get(name, name) for name in rows]
     for size in SIZE_NAMES:

@@ -8,7 +8,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from scb_d2.loss.object_weights import FORMS
 from scb_d2.utils.size_groups import SIZE_NAMES
 
 __all__ = ["render_page"]
@@ -115,7 +114,7 @@ def _share_table(data: Mapping[str, Any]) -> str:
     shares = data["weight_shares"]
     total = sum(shares["objects"].values())
     rows = [["objects", *(f"{shares['objects'][name] / total:.1%}" for name in SIZE_NAMES), ""]]
-    for form in ("stock", *FORMS):
+    for form in (name for name in shares if name != "objects"):
         cells = [f"{shares[form]['share'][name]:.1%}" for name in SIZE_NAMES]
         relative = shares[form]["total"] / max(shares["stock"]["total"], 1e-12)
         rows.append([form, *cells, f"{relative:.2f}"])

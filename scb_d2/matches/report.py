@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
-from scb_d2.loss.object_weights import FORMS, object_weights
 from scb_d2.utils.size_groups import SIZE_EDGES, SIZE_NAMES
 
 from .anchors import AnchorGeometry
@@ -18,8 +16,9 @@ from .collect import SIZE_RULES
 from .suggest import AnchorSuggestion, covered_share, suggest_anchors
 from .tally import IOU_BINS, ImageMatches, MatchTally
 from .verdict import Verdict, give_verdict
+from .weight_shares import weight_shares
 
-__all__ = ["MATCH_RANGES", "MatchReport", "count_range", "make_report", "weight_shares"]
+__all__ = ["MATCH_RANGES", "MatchReport", "count_range", "make_report"]
 
 MATCH_RANGES: tuple[tuple[int, int | None], ...] = ((0, 0), (1, 5), (6, 10), (11, 20), (21, None))
 """Inclusive ranges of M that figures and tables group by; 0-5 and more than 10 are the paper's."""
@@ -32,7 +31,7 @@ class MatchReport:
     Attributes:
         about: config, data sets, detector, matcher, input and size rule, in words and numbers.
         tally: the counts.
-        shares: see :func:`weight_shares`.
+        shares: see :func:`scb_d2.matches.weight_shares.weight_shares`.
         verdict: whether there is something to balance.
         suggestions: anchors that would cover uncovered objects.
         covered_by_suggestions: share of the uncovered objects that these cover, on a sample.
@@ -126,6 +125,7 @@ def make_report(
     form: str = "information",
     alpha: float = 1.0,
     beta: float = 3.0,
+    further_sums: Mapping[str, np.ndarray] | None = None,
 ) -> MatchReport:
     """Draw the conclusions from the counts.
 
@@ -137,8 +137,10 @@ def make_report(
         form: weight form of the config.
         alpha: of the config, for all forms.
         beta: of the config, for all forms.
+        further_sums: of ``form``, where it needs more than M: see
+            :func:`scb_d2.matches.weight_shares.weight_shares`.
     """
-    shares = weight_shares(tally.by_size, alpha, beta)
+    shares = weight_shares(tally.by_size, alpha, beta, further_sums)
     suggestions = suggest_anchors(tally.uncovered_sample, geometry, tally.threshold)
     about = dict(about) | {
         "detector_stage": geometry.name,
@@ -169,43 +171,6 @@ def make_report(
         level_names=list(geometry.in_features),
         warnings=_warnings(tally, geometry),
     )
-
-
-def weight_shares(
-    by_size: Mapping[tuple[int, int], int], alpha: float = 1.0, beta: float = 3.0
-) -> dict[str, Any]:
-    """Positive weight, the sum of W x M over objects, that each size carries.
-
-    Args:
-        by_size: objects per (size index, M).
-        alpha: of every form.
-        beta: of every form.
-
-    Returns:
-        ``objects`` by size; and for ``stock`` (W = 1) and each form of the paper's table 1 the
-        ``sum`` by size, the ``share`` by size and the ``mean`` per object by size, with ``total``.
-    """
-    keys = sorted(by_size)
-    sizes = np.array([size for size, _ in keys], dtype=np.int64)
-    matches = np.array([m for _, m in keys], dtype=np.float64)
-    objects = np.array([by_size[key] for key in keys], dtype=np.float64)
-    per_size = np.bincount(sizes, objects, len(SIZE_NAMES))
-    result: dict[str, Any] = {
-        "objects": {name: int(n) for name, n in zip(SIZE_NAMES, per_size, strict=True)}
-    }
-    for form in ("stock", *FORMS):
-        weights = np.ones_like(matches)
-        if form != "stock":
-            weights = object_weights(torch.as_tensor(matches), form, alpha, beta).double().numpy()
-        sums = np.bincount(sizes, objects * weights * matches, len(SIZE_NAMES))
-        total = float(sums.sum())
-        result[form] = {
-            "total": total,
-            "sum": dict(zip(SIZE_NAMES, sums.tolist(), strict=True)),
-            "share": dict(zip(SIZE_NAMES, (sums / max(total, 1e-12)).tolist(), strict=True)),
-            "mean": dict(zip(SIZE_NAMES, (sums / per_size.clip(min=1)).tolist(), strict=True)),
-        }
-    return result
 
 
 def count_range(histogram: Mapping[str, int], low: int, high: int | None) -> int:

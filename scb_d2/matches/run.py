@@ -20,6 +20,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from scb_d2.errors import ConfigError, DataError
+from scb_d2.loss.object_weights import PAPER_FORMS, ScaleBalancedWeight
 from scb_d2.utils.files import atomic_write, rename_whole
 
 from .anchors import AnchorGeometry
@@ -31,6 +32,7 @@ from .report import MatchReport, make_report
 from .samples import draw_samples
 from .setup import MatchSetup, load_records, load_setup
 from .tally import ImageMatches, MatchTally
+from .weight_shares import FormSums
 
 __all__ = [
     "MatchReport",
@@ -92,7 +94,12 @@ def match_report(
     geometry = AnchorGeometry(setup.model)
     records, class_names = _load_all(names)
     records = records[:max_images]
+    form_sums = None
+    if setup.form not in PAPER_FORMS:
+        form_sums = FormSums(ScaleBalancedWeight(setup.form, setup.alpha, setup.beta))
     with seeded(seed), _object_file(per_object) as file:
+        writer = None if file is None else _ObjectWriter(file)
+        listeners = [x for x in (form_sums, writer) if x is not None]
         tally = collect_matches(
             tqdm(records, desc="matching", unit="image", disable=not progress, mininterval=0.5),
             geometry,
@@ -102,7 +109,7 @@ def match_report(
             max_listed=max_listed,
             max_samples=max_samples,
             seed=seed,
-            on_image=None if file is None else _ObjectWriter(file),
+            on_image=lambda image: [listen(image) for listen in listeners],
         )
     if not tally.num_objects:
         raise DataError(f"{', '.join(names)}: no image has an object that training would keep.")
@@ -124,6 +131,7 @@ def match_report(
         form=setup.form,
         alpha=setup.alpha,
         beta=setup.beta,
+        further_sums=None if form_sums is None else {setup.form: form_sums.sums},
     )
 
 

@@ -69,7 +69,7 @@ def give_verdict(
     """Apply the rule.
 
     Args:
-        shares: of :func:`scb_d2.matches.report.weight_shares`.
+        shares: of :func:`scb_d2.matches.weight_shares.weight_shares`.
         form: the config's form.
         reaching: best possible recall, in [0, 1].
         threshold: IoU of that recall.

@@ -9,7 +9,7 @@ from detectron2.modeling.matcher import Matcher
 from scb_d2.config import scb_settings
 from scb_d2.loss.match_statistics import MatchStatistics
 from scb_d2.loss.matching import ScaleBalancedMatcher
-from scb_d2.loss.scale_balanced_weight import ScaleBalancedWeight
+from scb_d2.loss.object_weights import ScaleBalancedWeight
 
 __all__ = ["build_matcher", "is_weighted", "weighting_from_config"]
 

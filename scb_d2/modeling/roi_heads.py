@@ -146,14 +146,15 @@ class _WeighsProposals:
             sampled.remove("gt_object_ids")
         else:  # an image without objects
             matched_idxs = torch.zeros_like(gt_classes)
-        sampled.set(WEIGHTS_FIELD, self.object_weight(matched_idxs, labels, targets.gt_boxes))
+        weights = self.object_weight(matched_idxs, labels, targets.gt_boxes)
+        sampled.set(WEIGHTS_FIELD, weights.float())
         return match_counts(matched_idxs, labels, len(targets))
 
     def _weigh(self, boxes: Boxes, targets: Instances, matcher: Matcher) -> tuple[Tensor, Tensor]:
         """Weights (R,) of the boxes and counts (G,) of the objects of an image."""
         gt_boxes = targets.gt_boxes
         matched_idxs, labels = match_boxes(gt_boxes, boxes, matcher)
-        weights = self.object_weight(matched_idxs, labels, gt_boxes)
+        weights = self.object_weight(matched_idxs, labels, gt_boxes).float()
         return weights, match_counts(matched_idxs, labels, len(gt_boxes))
 
 

@@ -7,14 +7,14 @@ import torch
 from matplotlib.figure import Figure
 
 from scb_d2.cli import main
-from scb_d2.loss.object_weights import FORMS
+from scb_d2.loss.object_weights import PAPER_FORMS
 from scb_d2.matches import figures as matches_figures
 from scb_d2.matches.collect import collect_matches
 from scb_d2.matches.network_input import FixedInput
-from scb_d2.matches.report import weight_shares
 from scb_d2.matches.run import make_report, write_match_report
 from scb_d2.matches.suggest import covered_share, suggest_anchors
 from scb_d2.matches.verdict import give_verdict
+from scb_d2.matches.weight_shares import weight_shares
 from scb_d2.utils.size_groups import SIZE_NAMES
 from tests.matches.scene import geometry, random_records, record
 from tests.oracle import weigh_object
@@ -40,7 +40,7 @@ def report():
     return report_of(random_records(40))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", PAPER_FORMS)
 def test_weight_shares_by_hand(form):
     # 3 small with M 1, 1 small with M 0, 2 large with M 10
     shares = weight_shares({(0, 1): 3, (0, 0): 1, (2, 10): 2}, alpha=1.5, beta=2.0)

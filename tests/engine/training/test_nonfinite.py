@@ -10,7 +10,7 @@ import torch
 
 from scb_d2 import ScaleBalancedMatcher, build_model, object_weights
 from scb_d2.engine.main import main
-from scb_d2.loss.object_weights import FORMS
+from scb_d2.loss.object_weights import PAPER_FORMS
 from tests.faults.runs import tiny_config
 from tests.modeling.detectors import image, retinanet_config, train_step
 
@@ -30,7 +30,7 @@ def _assert_finite(losses: dict[str, float]) -> None:
     assert all(torch.isfinite(torch.tensor(value)) for value in losses.values()), losses
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", PAPER_FORMS)
 def test_weights_of_any_number_of_matches_are_finite_and_positive(form: str) -> None:
     counts = torch.tensor([0, 1, 2, 1000, 2**24, 2**40, 2**62])
     weights = object_weights(counts, form=form)
@@ -38,7 +38,7 @@ def test_weights_of_any_number_of_matches_are_finite_and_positive(form: str) -> 
     assert (weights > 0).all()
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", PAPER_FORMS)
 def test_very_many_matches(form: str) -> None:
     # Every anchor that touches the object is positive for it.
     opts = ["MODEL.RETINANET.IOU_THRESHOLDS", [1e-9, 1e-9], "MODEL.SCB.FORM", form]

@@ -1,6 +1,6 @@
 import pytest
 
-from scb_d2.loss.object_weights import FORMS
+from scb_d2.loss.object_weights import PAPER_FORMS
 
 from .builders import CONFIGS, ssd_config
 
@@ -26,7 +26,7 @@ def test_scb_differs_from_its_baseline_in_the_loss_only(size: int, data: str) ->
     assert {"voc": 20, "coco": 80}[data] == baseline.MODEL.SSD.NUM_CLASSES
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", PAPER_FORMS)
 def test_forms_of_table_1(form: str) -> None:
     cfg = ssd_config(f"ssd300_voc_{form}.yaml")
     assert cfg.MODEL.SCB.ENABLED and form == cfg.MODEL.SCB.FORM
