@@ -15,4 +15,8 @@ for init in sorted(Path(__file__).parent.glob("projects/*/*/__init__.py")):
     package_dir[name] = folder.as_posix()
     packages += [name, *(f"{name}.{sub}" for sub in find_packages(str(init.parent)))]
 
-setup(packages=packages, package_dir=package_dir, package_data={"scb_d2": ["py.typed"]})
+setup(
+    packages=packages,
+    package_dir=package_dir,
+    package_data={"scb_d2": ["py.typed", "utils/pages/*.j2"]},
+)

@@ -10,6 +10,7 @@ _NEEDLESS = (
     "torch.meshgrid:",  # Detectron2 lays out anchors without its argument `indexing`
     "`broadcast_buffers` is deprecated",  # what Detectron2 gives to DistributedDataParallel
     "No CUDA runtime is found",
+    "pkg_resources is deprecated",  # Detectron2's model zoo imports it
 )
 
 
