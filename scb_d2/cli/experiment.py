@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     from scb_d2.experiment.plan import load_plan, train_all
     from scb_d2.experiment.summary import summarize
     from scb_d2.utils.files import atomic_write
-    from scb_d2.utils.output_folder import to_json
+    from scb_d2.utils.plain_json import to_json
 
     settings = compare_settings_of(args)
     experiment = load_plan(args.plan)

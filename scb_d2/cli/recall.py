@@ -93,7 +93,8 @@ def run(args: argparse.Namespace) -> None:
     from scb_d2.data.reader.coco import load_detections, load_ground_truth
     from scb_d2.evaluation.recall import evaluate_recall
     from scb_d2.evaluation.recall_report import recall_figure, recall_markdown
-    from scb_d2.utils.output_folder import staged_directory, to_json
+    from scb_d2.utils.files import staged_directory
+    from scb_d2.utils.plain_json import to_json
 
     settings = settings_of(args, max_detections=args.max_detections)
     ground_truth = load_ground_truth(args.annotations)

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation.recall import RecallSettings
 from scb_d2.evaluation.size_bins import object_areas
-from scb_d2.utils.output_folder import staged_directory, to_json
+from scb_d2.utils.files import staged_directory
+from scb_d2.utils.plain_json import to_json
 
 from .gained_lost import OperatingPoint, changes, load_match_counts, most_changed
 from .intervals import compare_metric, holm

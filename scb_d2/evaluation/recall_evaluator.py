@@ -21,7 +21,7 @@ from scb_d2.data.reader.coco import load_detections, load_ground_truth
 from scb_d2.data.reader.ground_truth import annotations_of, category_id_of
 from scb_d2.errors import ConfigError, DataError
 from scb_d2.utils.files import atomic_write
-from scb_d2.utils.output_folder import to_json
+from scb_d2.utils.plain_json import to_json
 
 from .recall import RecallSettings, evaluate_recall, flat_metrics
 from .recall_report import recall_markdown

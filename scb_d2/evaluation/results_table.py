@@ -1,8 +1,6 @@
 """The final table of metrics, on the screen and as JSON."""
 
-import json
 import logging
-import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 from scb_d2.utils.files import atomic_write
+from scb_d2.utils.plain_json import to_json
 
 __all__ = ["RESULTS_FILE", "report_results"]
 
@@ -29,20 +28,8 @@ def report_results(results: Mapping[str, Mapping[str, Any]], output_dir: str) ->
     path = os.path.join(output_dir, RESULTS_FILE)
     os.makedirs(output_dir, exist_ok=True)
     with atomic_write(path, encoding="utf-8") as file:
-        json.dump(_plain(results), file, indent=2)
-        file.write("\n")
+        file.write(to_json(results))
     logger.info("Results, also in %s:\n%s", path, _table(results))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (bool, int, str)) or value is None:
-        return value
-    number = float(value)
-    return number if math.isfinite(number) else None
 
 
 def _table(results: Mapping[str, Mapping[str, Any]]) -> str:

@@ -29,7 +29,7 @@ import yaml
 
 from scb_d2.errors import ConfigError, UserError
 from scb_d2.utils.files import atomic_write
-from scb_d2.utils.output_folder import to_json
+from scb_d2.utils.plain_json import to_json
 
 __all__ = ["Experiment", "TrainingRun", "load_plan", "train_all", "train_in_subprocess"]
 

@@ -1,12 +1,22 @@
 """Files that are there whole or not at all."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["PARTIAL_SUFFIX", "WholeFilePaths", "atomic_write", "rename_whole", "sync_file"]
+from scb_d2.errors import UserError
+
+__all__ = [
+    "PARTIAL_SUFFIX",
+    "WholeFilePaths",
+    "atomic_write",
+    "rename_whole",
+    "staged_directory",
+    "sync_file",
+]
 
 PARTIAL_SUFFIX = ".partial"
 
@@ -50,6 +60,38 @@ def sync_file(path: str | Path) -> None:
     """Wait until a closed local file is on the disk."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
+
+
+@contextmanager
+def staged_directory(output: str | Path) -> Iterator[Path]:
+    """A folder to write into, which takes the place of `output` only when all went well.
+
+    After an exception `output` is as it was. An existing `output` keeps its other files.
+
+    Raises:
+        UserError: `output` is a file, or its parent cannot be written to.
+    """
+    output = Path(output)
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output {output}: is a file; a folder is needed.")
+    stage = output.parent / f".{output.name}.partial-{os.getpid()}"
+    try:
+        stage.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"--output {output}: cannot be written ({error.strerror}).") from error
+    try:
+        yield stage
+        if output.exists():
+            for file in sorted(path for path in stage.rglob("*") if path.is_file()):
+                target = output / file.relative_to(stage)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                rename_whole(file, target)
+        else:
+            for file in (path for path in stage.rglob("*") if path.is_file()):
+                sync_file(file)
+            os.rename(stage, output)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
 
 
 class WholeFilePaths:

@@ -9,7 +9,7 @@ from PIL import Image
 from scb_d2.cli import quickstart
 from scb_d2.engine.config.load import load_config
 from scb_d2.quickstart.progress import duration
-from scb_d2.utils.cores import available_cores
+from scb_d2.utils.hardware import available_cores
 
 from .conftest import TINY
 

@@ -11,7 +11,7 @@ from scb_d2.evaluation.detection_matching import match_by_score
 from scb_d2.evaluation.recall import RecallSettings, RecallTable, evaluate_recall, flat_metrics
 from scb_d2.evaluation.recall_report import recall_figure, recall_markdown
 from scb_d2.evaluation.size_bins import SizeBins, input_scales, object_areas
-from scb_d2.utils.output_folder import to_json
+from scb_d2.utils.plain_json import to_json
 
 from .scenes import annotations, coco_eval, oracle, random_scene, result
 
