@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scb_d2.engine.user_errors import report_user_errors
 from scb_d2.utils.needless_warnings import hide_needless_warnings
+from scb_d2.utils.user_errors import report_user_errors
 
 __all__ = ["main"]
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from scb_d2.data.registration import register_datasets
 from scb_d2.utils.needless_warnings import log_hidden_warnings
+from scb_d2.utils.user_errors import hide_user_tracebacks, report_user_errors
 
 from .arguments import train_net_parser
 from .checkpoint import SafeCheckpointer, find_checkpoint
@@ -25,7 +26,6 @@ from .processes import check_flags, check_processes, launch, world_size
 from .training.lazy_trainer import LazyTrainer
 from .training.parts import set_up_run
 from .training.trainer import Trainer
-from .user_errors import hide_user_tracebacks, report_user_errors
 
 __all__ = ["main", "run"]
 

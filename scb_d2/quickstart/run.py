@@ -18,11 +18,11 @@ from scb_d2.engine.config.load import load_config
 from scb_d2.engine.config.rehearsal import check_run
 from scb_d2.engine.training.parts import set_up_run
 from scb_d2.engine.training.trainer import Trainer
-from scb_d2.engine.user_errors import hide_user_tracebacks
 from scb_d2.evaluation.results_table import RESULTS_FILE
 from scb_d2.matches.run import match_report, write_match_report
 from scb_d2.utils.files import atomic_write
 from scb_d2.utils.hardware import available_cores
+from scb_d2.utils.user_errors import hide_user_tracebacks
 
 from .closing import MATCHES_FOLDER, closing_block
 from .folder import SUMMARY_FILE, finished_summary, prepare_folder

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from scb_d2.engine.user_errors import report_user_errors
 from scb_d2.errors import DataError
 from scb_d2.utils.files import atomic_write
+from scb_d2.utils.user_errors import report_user_errors
 
 from .weights import convert_weights
 

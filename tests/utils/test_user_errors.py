@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from scb_d2 import DataError
 from scb_d2.data.mapper import ImageError
-from scb_d2.engine.user_errors import hide_user_tracebacks, report_user_errors, user_sentence
+from scb_d2.utils.user_errors import hide_user_tracebacks, report_user_errors, user_sentence
 
 
 class _Broken(Dataset):
