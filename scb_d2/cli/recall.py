@@ -22,7 +22,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="most detections per image and class (with --match any: per image); default: all",
     )
     parser.add_argument(
-        "--output", metavar="DIR", help="also write recall.json, recall.md and recall.png here"
+        "--by-class",
+        type=float,
+        nargs="?",
+        const=0.5,
+        metavar="SCORE",
+        help="also recall, precision and false positives of each class, and which class is taken "
+        "for which, from this score on (default: 0.5)",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        help="also write recall.json, recall.md and recall.png here; with --by-class also "
+        "by_class.json",
     )
 
 
@@ -91,6 +103,7 @@ def run(args: argparse.Namespace) -> None:
         UserError: the input is malformed; nothing is written then.
     """
     from scb_d2.data.reader.coco import load_detections, load_ground_truth
+    from scb_d2.evaluation.class_confusion import class_markdown, confuse_classes
     from scb_d2.evaluation.recall import evaluate_recall
     from scb_d2.evaluation.recall_report import recall_figure, recall_markdown
     from scb_d2.utils.files import staged_directory
@@ -103,13 +116,25 @@ def run(args: argparse.Namespace) -> None:
         print(f"{args.results}: holds no detections, so every recall is 0.")
     scales = area_scales_of(args, ground_truth.image_sizes)
     result = evaluate_recall(ground_truth, detections, settings, area_scales=scales)
-    page = recall_markdown(result, args.results)
+    page, by_class = recall_markdown(result, args.results), None
+    if args.by_class is not None:
+        by_class = confuse_classes(
+            ground_truth,
+            detections,
+            threshold=args.by_class,
+            iou=args.iou,
+            max_detections=args.max_detections,
+        )
+        page += f"\n{class_markdown(by_class)}"
     print(page)
     if args.output:
         with staged_directory(args.output) as folder:
             (folder / "recall.json").write_text(to_json(result), encoding="utf-8")
             (folder / "recall.md").write_text(page, encoding="utf-8")
             recall_figure(result, args.results).savefig(folder / "recall.png", dpi=130)
+            if by_class is not None:
+                text = to_json(by_class.to_json())
+                (folder / "by_class.json").write_text(text, encoding="utf-8")
         print(f"Written to {args.output}.")
 
 
