@@ -135,6 +135,9 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.RECALL.MAX_DETECTIONS = 0
     # "pycocotools", "faster_coco_eval", or "auto": the faster where it is installed.
     cfg.TEST.COCO_BACKEND = "auto"
+    # Detections of each image and class that COCO's AP takes. COCO's own number hides what is found
+    # in images with more objects of a class; AP with another number is not COCO's.
+    cfg.TEST.COCO_MAX_DETS_PER_IMAGE = 100
 
 
 class _CheckedCfgNode(CfgNode):

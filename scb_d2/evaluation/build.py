@@ -22,7 +22,7 @@ from scb_d2.errors import ConfigError
 from .coco_evaluator import BackendCOCOEvaluator
 from .recall_evaluator import RecallBySizeEvaluator
 
-__all__ = ["build_evaluator", "check_evaluators"]
+__all__ = ["build_evaluator", "check_evaluators", "max_dets_per_image"]
 
 # evaluator_type -> (module, what to install)
 _NEEDS = {
@@ -107,6 +107,7 @@ def _dataset_evaluators(cfg: CfgNode, name: str, output_dir: str) -> list[Datase
     coco = BackendCOCOEvaluator(
         name,
         output_dir=output_dir,
+        max_dets_per_image=max_dets_per_image(cfg),
         kpt_oks_sigmas=cfg.TEST.KEYPOINT_OKS_SIGMAS,
         backend=cfg.TEST.COCO_BACKEND,
     )
@@ -114,3 +115,18 @@ def _dataset_evaluators(cfg: CfgNode, name: str, output_dir: str) -> list[Datase
         panoptic = _COCOPanopticEvaluator(name, output_dir)
         return [_SemSegEvaluator(name, output_dir=output_dir), coco, panoptic]
     return [coco]
+
+
+def max_dets_per_image(cfg: CfgNode) -> int:
+    """The checked value of ``TEST.COCO_MAX_DETS_PER_IMAGE``.
+
+    Raises:
+        ConfigError: if it is below the limits that COCO's evaluation also takes, 1 and 10.
+    """
+    number = cfg.TEST.COCO_MAX_DETS_PER_IMAGE
+    if number < 10:
+        raise ConfigError(
+            "TEST.COCO_MAX_DETS_PER_IMAGE must be at least 10, at which COCO also evaluates; got "
+            f"{number}."
+        )
+    return number

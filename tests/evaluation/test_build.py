@@ -95,3 +95,41 @@ def test_an_evaluator_without_its_package_is_refused(monkeypatch: pytest.MonkeyP
     MetadataCatalog.get("odd_data").evaluator_type = "odd"
     with pytest.raises(ConfigError, match="odd_data has the unknown evaluator type 'odd'"):
         check_evaluators(["odd_data"])
+
+
+@pytest.mark.parametrize("backend", ["pycocotools", "faster_coco_eval"])
+def test_the_limit_of_detections_reaches_cocos_evaluation(tmp_path: Path, backend: str) -> None:
+    """120 cats in one image, all found: of COCO's 100 detections 20 cats stay unfound."""
+    boxes = [[10.0 * (i % 20), 10.0 * (i // 20), 8.0, 8.0] for i in range(120)]
+    rows = [
+        {"id": i + 1, "image_id": 1, "category_id": 1, "bbox": b, "area": 64.0, "iscrowd": 0}
+        for i, b in enumerate(boxes)
+    ]
+    image = {"id": 1, "file_name": "1.png", "height": 200, "width": 200}
+    data = {"images": [image], "categories": [{"id": 1, "name": "cat"}], "annotations": rows}
+    (tmp_path / "crowd.json").write_text(json.dumps(data))
+    name = f"crowded_{backend}"
+    register_coco(name, tmp_path / "crowd.json", tmp_path)
+    MetadataCatalog.get(name).set(thing_classes=["cat"], thing_dataset_id_to_contiguous_id={1: 0})
+    found = _instances([[x, y, x + w, y + h] for x, y, w, h in boxes], [0] * 120)
+    cfg = get_cfg()
+    add_scb_config(cfg)
+    cfg.OUTPUT_DIR, cfg.TEST.COCO_BACKEND = str(tmp_path), backend
+    ap = {}
+    for limit in (100, 150):
+        cfg.TEST.COCO_MAX_DETS_PER_IMAGE = limit
+        evaluator = build_evaluator(cfg, name)
+        evaluator.reset()
+        evaluator.process([{"image_id": 1}], [{"instances": found}])
+        ap[limit] = evaluator.evaluate()["bbox"]["AP"]
+    assert ap[150] == pytest.approx(100)
+    # Precision is 1 up to a recall of 100 / 120, that is at 84 of COCO's 101 points.
+    assert ap[100] == pytest.approx(100 * 84 / 101)
+
+
+def test_a_limit_below_cocos_own_smaller_ones_is_refused(two_objects: str) -> None:
+    cfg = get_cfg()
+    add_scb_config(cfg)
+    cfg.TEST.COCO_MAX_DETS_PER_IMAGE = 5
+    with pytest.raises(ConfigError, match=r"TEST\.COCO_MAX_DETS_PER_IMAGE must be at least 10"):
+        build_evaluator(cfg, two_objects)

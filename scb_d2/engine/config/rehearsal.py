@@ -8,7 +8,7 @@ from detectron2.utils.file_io import PathManager
 from scb_d2.data.checks.datasets import check_datasets
 from scb_d2.engine.checkpoint import find_checkpoint
 from scb_d2.errors import ConfigError
-from scb_d2.evaluation.build import check_evaluators
+from scb_d2.evaluation.build import check_evaluators, max_dets_per_image
 from scb_d2.evaluation.coco_backend import coco_eval_class
 from scb_d2.evaluation.recall_evaluator import recall_settings
 from scb_d2.modeling.build import check_model
@@ -64,6 +64,7 @@ def check_run(cfg: CfgNode, num_processes: int, *, resume: bool, eval_only: bool
     check_evaluators(cfg.DATASETS.TEST)
     recall_settings(cfg)
     coco_eval_class(cfg.TEST.COCO_BACKEND)
+    max_dets_per_image(cfg)
 
 
 def check_output_dir(path: str, key: str) -> None:
