@@ -120,7 +120,7 @@ BAD = [
     (
         "LOSSES",
         ["mask"],
-        "MODEL.SCB.LOSSES must name one or more of cls, box, each once; got ['mask'].",
+        "MODEL.SCB.LOSSES must name one or more of cls, box, centerness, each once; got ['mask'].",
     ),
     ("COUNT", "all", "MODEL.SCB.COUNT must be one of matched, sampled; got 'all'."),
     ("LOW_QUALITY", "mmdet", "MODEL.SCB.LOW_QUALITY must be one of stock, reassign; got 'mmdet'."),

@@ -1,24 +1,103 @@
-"""The end that the losses of all detectors with labelled anchors share.
+"""From the losses of single anchors to the weighted losses of a batch: equation 2.
 
 Shape shorthand: N images, R anchors of an image over all feature levels, P positives of the batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from scb_d2.utils.arguments import check_choice, check_names
+
 from .anchor_targets import MatchedObjects
-from .loss_weighting import LossWeighting
 from .match_statistics import MatchStatistics
 
-__all__ = ["positive_gt_boxes", "weighted_sums"]
+__all__ = [
+    "LOSS_NAMES",
+    "WEIGHT_NORMALIZERS",
+    "LossWeighting",
+    "positive_gt_boxes",
+    "weighted_losses",
+]
+
+LOSS_NAMES = ("cls", "box", "centerness")
+WEIGHT_NORMALIZERS = ("stock", "mean_one")
+
+
+class LossWeighting:
+    """Which losses the weights multiply, and how they are normalised before."""
+
+    def __init__(
+        self,
+        weighted_losses: Sequence[str],
+        weight_normalizer: str,
+        loss_names: Sequence[str] = ("cls", "box"),
+    ):
+        """Check and keep the choices.
+
+        Args:
+            weighted_losses: one or more of ``loss_names``.
+            weight_normalizer: ``"stock"`` or ``"mean_one"``.
+            loss_names: the losses that the detector has, of :data:`LOSS_NAMES`.
+
+        Raises:
+            ConfigError: if one of them is not allowed.
+        """
+        self.weighted_losses = check_names(weighted_losses, loss_names, "weighted_losses")
+        self.weight_normalizer = check_choice(
+            weight_normalizer, WEIGHT_NORMALIZERS, "weight_normalizer"
+        )
+
+    @torch.no_grad()
+    def normalize(self, weights: Tensor) -> Tensor:
+        """Rescale the weights of all positive anchors of this rank's batch.
+
+        Under ``"stock"`` they stay as they are; under ``"mean_one"`` their mean becomes 1, so that
+        only the shape of the weighting acts and a constant factor cancels.
+
+        Args:
+            weights: (P,).
+
+        Returns:
+            (P,) weights.
+        """
+        if self.weight_normalizer == "stock":
+            return weights
+        return weights * (len(weights) / weights.sum())
+
+    def weigh(
+        self,
+        losses: Mapping[str, Tensor],
+        counted: Tensor,
+        positive: tuple[Tensor, ...],
+        weights: Tensor,
+    ) -> dict[str, Tensor]:
+        """Multiply the losses of the positive anchors that are to be weighted.
+
+        Args:
+            losses: by name: ``cls`` (N, R) or (R,) of each anchor, any other (P,) of each positive.
+            counted: the shape of ``cls``, bool: the anchors whose ``cls`` counts; among them all
+                positives.
+            positive: indices of the positive anchors, one tensor for each dimension.
+            weights: (P,) their weights, normalised.
+
+        Returns:
+            The same losses, weighted; ``cls`` 0 where it does not count.
+        """
+        factors = dict.fromkeys(losses, torch.ones_like(weights))
+        factors |= dict.fromkeys(self.weighted_losses, weights)
+        cls_factors = counted.to(torch.float32).index_put(positive, factors.pop("cls"))
+        return {
+            name: loss * (cls_factors if name == "cls" else factors[name])
+            for name, loss in losses.items()
+        }
 
 
 def positive_gt_boxes(
     gt_objects: Sequence[MatchedObjects], positive: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """Box of the object of each positive anchor, (P, 4).
+    """Box of the object of each positive anchor, (P, 4) or (P, 5) where boxes are rotated.
 
     Args:
         gt_objects: of each image.
@@ -27,42 +106,43 @@ def positive_gt_boxes(
     return torch.stack([x.gt_boxes for x in gt_objects])[positive]
 
 
-def weighted_sums(
-    cls_losses: Tensor,
+def weighted_losses(
+    losses: Mapping[str, Tensor],
     counted: Tensor,
-    box_losses: Tensor,
     positive: tuple[Tensor, Tensor],
     gt_objects: Sequence[MatchedObjects],
     loss_weighting: LossWeighting,
     statistics: MatchStatistics | None,
-    factors: tuple[float, float] = (1.0, 1.0),
-) -> tuple[Tensor, Tensor]:
-    """Weight the losses of a batch, log its statistics where they are due, and sum.
+    normalizer: float,
+    factors: Mapping[str, float] | None = None,
+) -> dict[str, Tensor]:
+    """The end that the losses of all detectors with labelled anchors share.
+
+    Weights the losses of a batch, logs its statistics where they are due, sums and divides.
 
     Args:
-        cls_losses: (N, R) classification loss of each anchor.
-        counted: (N, R) bool, the anchors whose classification loss counts, all positives included.
-        box_losses: (P,) box loss of each positive anchor.
+        losses: by name: ``cls`` (N, R) of each anchor, any other (P,) of each positive.
+        counted: (N, R) bool, the anchors whose ``cls`` counts, all positives included.
         positive: (P,) images and (P,) anchors.
         gt_objects: of each image.
         loss_weighting: how the weights are applied.
         statistics: how match statistics are logged; None: not at all.
-        factors: by which the detector will multiply the two losses, for the statistics.
+        normalizer: what each sum is divided by.
+        factors: what each loss is multiplied by then, by name; 1 where there is none.
 
     Returns:
-        Sums of the classification and of the box losses, neither divided nor multiplied.
+        Scalars by the names of ``losses``.
     """
+    factors = dict.fromkeys(losses, 1.0) | dict(factors or {})
     weights = torch.stack([x.weights for x in gt_objects])[positive]
     weights = loss_weighting.normalize(weights)
-    cls_losses, box_losses = loss_weighting.weigh(
-        cls_losses, counted, box_losses, positive, weights
-    )
+    weighted = loss_weighting.weigh(losses, counted, positive, weights)
     if statistics is not None and statistics.due():
-        cls_factor, box_factor = factors
+        of_positives = weighted | {"cls": weighted["cls"][positive]}
         statistics.log(
             torch.cat([x.match_counts for x in gt_objects]),
             weights,
-            cls_losses.detach()[positive] * cls_factor + box_losses.detach() * box_factor,
+            sum(loss.detach() * factors[name] for name, loss in of_positives.items()),
             positive_gt_boxes(gt_objects, positive),
         )
-    return cls_losses.sum(), box_losses.sum()
+    return {name: loss.sum() / normalizer * factors[name] for name, loss in weighted.items()}

@@ -19,9 +19,9 @@ from detectron2.structures import Instances
 from torch import Tensor
 from torch.nn import functional as F
 
-from scb_d2.loss.loss_weighting import LossWeighting
 from scb_d2.loss.match_statistics import MatchStatistics
 from scb_d2.loss.unreduced_losses import box_regression_losses
+from scb_d2.loss.weighted_losses import LossWeighting
 
 from .from_config import weighting_from_config
 
@@ -55,7 +55,7 @@ class ScaleBalancedFastRCNNOutputLayers(FastRCNNOutputLayers):
             input_shape: as in stock.
             weighted_losses: which of ``"cls"``, ``"box"`` the weights multiply.
             weight_normalizer: ``"stock"`` or ``"mean_one"`` over the foreground proposals, see
-                :class:`scb_d2.loss.loss_weighting.LossWeighting`.
+                :class:`scb_d2.loss.weighted_losses.LossWeighting`.
             statistics: how loss statistics are logged; None: as ``scb/second/...`` every 20
                 iterations.
             **kwargs: of :class:`detectron2.modeling.roi_heads.FastRCNNOutputLayers`.
@@ -103,22 +103,25 @@ class ScaleBalancedFastRCNNOutputLayers(FastRCNNOutputLayers):
             self.box_reg_loss_type,
             self.smooth_l1_beta,
         )
-        cls_losses, box_losses = self.loss_weighting.weigh(
-            cls_losses, torch.ones_like(gt_classes), box_losses, (foreground,), weights
+        weighted = self.loss_weighting.weigh(
+            {"cls": cls_losses, "box": box_losses},
+            torch.ones_like(gt_classes),
+            (foreground,),
+            weights,
         )
-
         cls_factor = self.loss_weight.get("loss_cls", 1.0)
         box_factor = self.loss_weight.get("loss_box_reg", 1.0)
         if self.statistics.due():
             self.statistics.log_losses(
                 weights,
-                cls_losses.detach()[foreground] * cls_factor + box_losses.detach() * box_factor,
+                weighted["cls"].detach()[foreground] * cls_factor
+                + weighted["box"].detach() * box_factor,
                 gt_boxes,
             )
         normalizer = max(len(gt_classes), 1)
         return {
-            "loss_cls": cls_losses.sum() / normalizer * cls_factor,
-            "loss_box_reg": box_losses.sum() / normalizer * box_factor,
+            "loss_cls": weighted["cls"].sum() / normalizer * cls_factor,
+            "loss_box_reg": weighted["box"].sum() / normalizer * box_factor,
         }
 
     def _classification_losses(self, scores: Tensor, gt_classes: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ Shape shorthand in this module:
     K: classes
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,55 +18,26 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
-from scb_d2.loss.anchor_targets import ObjectWeight, class_labels, matched_objects
-from scb_d2.loss.loss_weighting import LossWeighting
-from scb_d2.loss.match_statistics import MatchStatistics, warn_if_all_positive
+from scb_d2.loss.anchor_targets import class_labels, matched_objects
+from scb_d2.loss.match_statistics import warn_if_all_positive
 from scb_d2.loss.matching import match_boxes
-from scb_d2.loss.unreduced_losses import box_regression_losses, sigmoid_focal_losses
-from scb_d2.loss.weighted_losses import positive_gt_boxes, weighted_sums
+from scb_d2.loss.unreduced_losses import sigmoid_focal_losses
 
 from .from_config import build_matcher, weighting_from_config
+from .weighs_anchors import WeighsAnchors
 
 __all__ = ["ScaleBalancedRetinaNet"]
 
 
 @META_ARCH_REGISTRY.register()
-class ScaleBalancedRetinaNet(RetinaNet):
+class ScaleBalancedRetinaNet(WeighsAnchors, RetinaNet):
     """Detectron2's RetinaNet whose positive anchors are weighted by their object's matches.
 
     Parameters, checkpoints and inference are those of
     :class:`detectron2.modeling.RetinaNet`. With ``object_weight=None`` so is training.
     """
 
-    scb_stages = ("first",)
-
-    @configurable
-    def __init__(
-        self,
-        *,
-        object_weight: ObjectWeight | None = None,
-        weighted_losses: Sequence[str] = ("cls", "box"),
-        weight_normalizer: str = "stock",
-        statistics: MatchStatistics | None = None,
-        **kwargs: Any,
-    ):
-        """Build the detector from its parts.
-
-        Args:
-            object_weight: weight per anchor from (matched_idxs, anchor_labels, gt_boxes) of an
-                image, usually a :class:`scb_d2.ScaleBalancedWeight`. None: stock RetinaNet.
-            weighted_losses: which of ``"cls"``, ``"box"`` the weights multiply.
-            weight_normalizer: ``"stock"`` or ``"mean_one"``, see
-                :class:`scb_d2.loss.loss_weighting.LossWeighting`.
-            statistics: how match statistics are logged; None: as ``scb/first/...`` every 20
-                iterations.
-            **kwargs: of :class:`detectron2.modeling.RetinaNet`. For ``low_quality="reassign"``
-                give a :class:`scb_d2.ScaleBalancedMatcher` as ``anchor_matcher``.
-        """
-        super().__init__(**kwargs)
-        self.object_weight = object_weight
-        self.loss_weighting = LossWeighting(weighted_losses, weight_normalizer)
-        self.statistics = statistics or MatchStatistics("first")
+    __init__ = configurable(WeighsAnchors.__init__)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -142,21 +112,19 @@ class ScaleBalancedRetinaNet(RetinaNet):
         cls_losses = sigmoid_focal_losses(
             logits, targets, alpha=self.focal_loss_alpha, gamma=self.focal_loss_gamma
         )  # (N, R)
-        box_losses = box_regression_losses(
-            self.box2box_transform,
-            Boxes.cat(anchors).tensor[positive[1]],
-            cat(pred_anchor_deltas, dim=1)[positive],
-            positive_gt_boxes(gt_boxes, positive),
-            self.box_reg_loss_type,
-            self.smooth_l1_beta,
-        )  # (P,)
-        cls_sum, box_sum = weighted_sums(
-            cls_losses,
-            labels >= 0,  # ignored anchors count nothing
-            box_losses,
+        box_losses = self._box_losses(
+            anchors,
+            pred_anchor_deltas,
             positive,
             gt_boxes,
-            self.loss_weighting,
-            self.statistics,
+            self.box_reg_loss_type,
+            self.smooth_l1_beta,
         )
-        return {"loss_cls": cls_sum / normalizer, "loss_box_reg": box_sum / normalizer}
+        weighted = self._weighted(
+            {"cls": cls_losses, "box": box_losses},
+            labels >= 0,  # ignored anchors count nothing
+            positive,
+            gt_boxes,
+            normalizer,
+        )
+        return {"loss_cls": weighted["cls"], "loss_box_reg": weighted["box"]}

@@ -7,7 +7,6 @@ Shape shorthand in this module:
     P: sampled positive anchors of the batch
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,21 +18,19 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor
 from torch.nn import functional as F
 
-from scb_d2.loss.anchor_targets import ObjectWeight, matched_objects
-from scb_d2.loss.loss_weighting import LossWeighting
-from scb_d2.loss.match_statistics import MatchStatistics, warn_if_all_positive
+from scb_d2.loss.anchor_targets import matched_objects
+from scb_d2.loss.match_statistics import warn_if_all_positive
 from scb_d2.loss.matching import COUNTS, match_boxes
-from scb_d2.loss.unreduced_losses import box_regression_losses
-from scb_d2.loss.weighted_losses import positive_gt_boxes, weighted_sums
 from scb_d2.utils.arguments import check_choice
 
 from .from_config import build_matcher, weighting_from_config
+from .weighs_anchors import WeighsAnchors
 
 __all__ = ["ScaleBalancedRPN"]
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
-class ScaleBalancedRPN(RPN):
+class ScaleBalancedRPN(WeighsAnchors, RPN):
     """Detectron2's RPN whose positive anchors are weighted by their object's matches.
 
     Parameters, checkpoints, proposals, sampling and divisors are those of
@@ -41,40 +38,18 @@ class ScaleBalancedRPN(RPN):
     losses.
     """
 
-    scb_stages = ("first",)
-
     @configurable
-    def __init__(
-        self,
-        *,
-        object_weight: ObjectWeight | None = None,
-        match_count: str = "matched",
-        weighted_losses: Sequence[str] = ("cls", "box"),
-        weight_normalizer: str = "stock",
-        statistics: MatchStatistics | None = None,
-        **kwargs: Any,
-    ):
+    def __init__(self, *, match_count: str = "matched", **kwargs: Any):
         """Build the network from its parts.
 
         Args:
-            object_weight: weight per anchor from (matched_idxs, anchor_labels, gt_boxes) of an
-                image, usually a :class:`scb_d2.ScaleBalancedWeight`. None: stock RPN.
             match_count: which anchors M counts: ``"matched"``, all positives after the boundary
                 filter and before sampling, or ``"sampled"``, those that survive sampling.
-            weighted_losses: which of ``"cls"``, ``"box"`` the weights multiply.
-            weight_normalizer: ``"stock"`` or ``"mean_one"`` over the sampled positives, see
-                :class:`scb_d2.loss.loss_weighting.LossWeighting`.
-            statistics: how match statistics are logged; None: as ``scb/first/...`` every 20
-                iterations.
-            **kwargs: of :class:`detectron2.modeling.proposal_generator.RPN`. For
-                ``low_quality="reassign"`` give a :class:`scb_d2.ScaleBalancedMatcher` as
-                ``anchor_matcher``.
+            **kwargs: of :class:`.WeighsAnchors` and of
+                :class:`detectron2.modeling.proposal_generator.RPN`.
         """
         super().__init__(**kwargs)
-        self.object_weight = object_weight
         self.match_count = check_choice(match_count, COUNTS, "match_count")
-        self.loss_weighting = LossWeighting(weighted_losses, weight_normalizer)
-        self.statistics = statistics or MatchStatistics("first")
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
@@ -155,28 +130,23 @@ class ScaleBalancedRPN(RPN):
         cls_losses = F.binary_cross_entropy_with_logits(
             cat(pred_objectness_logits, dim=1), (labels == 1).to(torch.float32), reduction="none"
         )  # (N, R)
-        box_losses = box_regression_losses(
-            self.box2box_transform,
-            Boxes.cat(anchors).tensor[positive[1]],
-            cat(pred_anchor_deltas, dim=1)[positive],
-            positive_gt_boxes(gt_boxes, positive),
-            self.box_reg_loss_type,
-            self.smooth_l1_beta,
-        )  # (P,)
-        cls_factor = self.loss_weight.get("loss_rpn_cls", 1.0)
-        box_factor = self.loss_weight.get("loss_rpn_loc", 1.0)
-        cls_sum, box_sum = weighted_sums(
-            cls_losses,
-            labels >= 0,  # anchors not sampled count nothing
-            box_losses,
+        box_losses = self._box_losses(
+            anchors,
+            pred_anchor_deltas,
             positive,
             gt_boxes,
-            self.loss_weighting,
-            self.statistics,
-            (cls_factor, box_factor),
+            self.box_reg_loss_type,
+            self.smooth_l1_beta,
         )
-        normalizer = self.batch_size_per_image * num_images
-        return {
-            "loss_rpn_cls": cls_sum / normalizer * cls_factor,
-            "loss_rpn_loc": box_sum / normalizer * box_factor,
-        }
+        weighted = self._weighted(
+            {"cls": cls_losses, "box": box_losses},
+            labels >= 0,  # anchors not sampled count nothing
+            positive,
+            gt_boxes,
+            self.batch_size_per_image * num_images,
+            {
+                "cls": self.loss_weight.get("loss_rpn_cls", 1.0),
+                "box": self.loss_weight.get("loss_rpn_loc", 1.0),
+            },
+        )
+        return {"loss_rpn_cls": weighted["cls"], "loss_rpn_loc": weighted["box"]}

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scb_d2 import ScaleBalancedWeight
-from scb_d2.loss.loss_weighting import LossWeighting
 from scb_d2.loss.object_weights import PAPER_FORMS
 from scb_d2.loss.unreduced_losses import box_regression_losses, sigmoid_focal_losses
+from scb_d2.loss.weighted_losses import LossWeighting
 from tests.oracle import weigh_anchors
 
 Box = tuple[float, float, float, float]

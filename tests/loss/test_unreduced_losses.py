@@ -5,8 +5,8 @@ from detectron2.structures import Boxes
 from fvcore.nn import sigmoid_focal_loss
 
 from scb_d2 import ConfigError
-from scb_d2.loss.loss_weighting import LossWeighting
 from scb_d2.loss.unreduced_losses import box_regression_losses, sigmoid_focal_losses
+from scb_d2.loss.weighted_losses import LOSS_NAMES, LossWeighting
 
 
 def test_focal_losses_sum_to_stock():
@@ -83,15 +83,28 @@ def test_mean_one_cancels_beta():
 
 
 @pytest.mark.parametrize(
-    ("losses", "cls", "box"),
-    [(("cls", "box"), True, True), (["cls"], True, False), ("box", False, True)],
+    ("names", "expected"),
+    [
+        (("cls", "box"), {"cls": [[2, 1], [0, 5]], "box": [6, 35]}),
+        (["cls"], {"cls": [[2, 1], [0, 5]], "box": [3, 7]}),
+        ("box", {"cls": [[1, 1], [0, 1]], "box": [6, 35]}),
+        (("centerness",), {"cls": [[1, 1], [0, 1]], "box": [3, 7], "centerness": [2, 5]}),
+    ],
 )
-def test_which_losses_are_weighted(losses, cls, box):
-    weighting = LossWeighting(losses, "stock")
-    assert (weighting.weights_cls, weighting.weights_box) == (cls, box)
+def test_which_losses_are_weighted(names, expected):
+    # positives: anchor 0 of image 0 of weight 2, anchor 1 of image 1 of weight 5; one is ignored
+    losses = {"cls": torch.ones(2, 2), "box": torch.tensor([3.0, 7]), "centerness": torch.ones(2)}
+    found = LossWeighting(names, "stock", LOSS_NAMES).weigh(
+        losses,
+        torch.tensor([[True, True], [False, True]]),
+        (torch.tensor([0, 1]), torch.tensor([0, 1])),
+        torch.tensor([2.0, 5]),
+    )
+    expected = {"centerness": [1, 1], **expected}
+    assert {name: loss.tolist() for name, loss in found.items()} == expected
 
 
-@pytest.mark.parametrize("losses", [(), ("reg",), ("cls", "cls"), None, 3])
+@pytest.mark.parametrize("losses", [(), ("reg",), ("cls", "cls"), ("cls", "centerness"), None, 3])
 def test_bad_loss_names(losses):
     with pytest.raises(ConfigError, match="weighted_losses must name one or more of cls, box"):
         LossWeighting(losses, "stock")

@@ -26,11 +26,14 @@ from scb_d2.loss.anchor_targets import (
     class_labels,
     matched_objects,
 )
-from scb_d2.loss.loss_weighting import LossWeighting
 from scb_d2.loss.match_statistics import MatchStatistics
 from scb_d2.loss.matching import match_boxes
 from scb_d2.loss.unreduced_losses import box_regression_losses
-from scb_d2.loss.weighted_losses import positive_gt_boxes, weighted_sums
+from scb_d2.loss.weighted_losses import (
+    LossWeighting,
+    positive_gt_boxes,
+    weighted_losses,
+)
 
 __all__ = ["MultiBoxLoss", "hard_negatives", "match_objects"]
 
@@ -192,14 +195,13 @@ class MultiBoxLoss(nn.Module):
             positive_gt_boxes(gt_objects, positive),
             smooth_l1_beta=self.smooth_l1_beta,
         )  # (P,)
-        cls_sum, box_sum = weighted_sums(
-            cls_losses,
+        weighted = weighted_losses(
+            {"cls": cls_losses, "box": box_losses},
             is_positive | mined,
-            box_losses,
             positive,
             gt_objects,
             self.loss_weighting,
             self.statistics if self.object_weight is not None else None,
+            normalizer=max(num_positive, 1),
         )
-        normalizer = max(num_positive, 1)
-        return {"loss_cls": cls_sum / normalizer, "loss_box_reg": box_sum / normalizer}
+        return {"loss_cls": weighted["cls"], "loss_box_reg": weighted["box"]}

@@ -132,7 +132,7 @@ def test_scb_keys_reach_the_loss() -> None:
     )  # fmt: skip
     weight, loss = model.object_weight, model.multibox_loss
     assert (weight.form, weight.alpha, weight.beta) == ("inverse_sqrt", 2.0, 1.5)
-    assert loss.loss_weighting.weights_cls and not loss.loss_weighting.weights_box
+    assert loss.loss_weighting.weighted_losses == ("cls",)
     assert loss.loss_weighting.weight_normalizer == "mean_one"
     assert loss.statistics.period == 7
     assert model.anchor_matcher.matching == "table"
