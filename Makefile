@@ -11,14 +11,15 @@ DETECTRON2_SOURCE ?=
 WORKERS ?= 2
 RUN = "$(VENV)/bin/python"
 
-.PHONY: help env quickstart test lint format
+.PHONY: help env quickstart test lint format docs
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make quickstart   set up, then train, evaluate and picture RetinaNet with the scale-balanced loss"
 	@echo "make test         set up, then run the tests"
 	@echo "make env          set up only: an environment in .venv (see docs/install.md)"
-	@echo "make lint         check the style; make format mends it"
+	@echo "make lint         check style and types; make format mends the style"
+	@echo "make docs         the documentation site, into build/site"
 	@echo "Variables: PYTHON VENV DETECTRON2 DETECTRON2_SOURCE PYTEST_ARGS WORKERS ARGS (explained in the Makefile)"
 
 env:
@@ -37,7 +38,13 @@ test: env
 lint: env
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 format: env
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
+
+docs: env
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(RUN) tools/docs_site.py build/docs
+	$(RUN) -m mkdocs build

@@ -156,10 +156,11 @@ class _CheckedCfgNode(CfgNode):
         other = CfgNode(cfg_other)
         model = other.get("MODEL")
         if isinstance(model, dict) and "SCB" in model:
-            if not isinstance(model.SCB, dict):
-                raise ConfigError(f"MODEL.SCB must hold keys and values; got {model.SCB!r}.")
-            for key, value in model.SCB.items():
-                model.SCB[key] = _checked(key, self._decode_cfg_value(value))
+            node = model["SCB"]
+            if not isinstance(node, dict):
+                raise ConfigError(f"MODEL.SCB must hold keys and values; got {node!r}.")
+            for key, value in node.items():
+                node[key] = _checked(key, self._decode_cfg_value(value))
         super().merge_from_other_cfg(other)
 
     def merge_from_list(self, cfg_list: list[Any]) -> None:

@@ -107,8 +107,7 @@ def check_form(form: object, name: str) -> str:
     Raises:
         ConfigError: if there is no such entry or its module cannot be imported.
     """
-    check_registered(form, OBJECT_WEIGHT_REGISTRY, name)
-    return form
+    return check_registered(form, OBJECT_WEIGHT_REGISTRY, name)
 
 
 @torch.no_grad()

@@ -142,7 +142,7 @@ def weighted_losses(
         statistics.log(
             torch.cat([x.match_counts for x in gt_objects]),
             weights,
-            sum(loss.detach() * factors[name] for name, loss in of_positives.items()),
+            torch.stack([loss.detach() * factors[k] for k, loss in of_positives.items()]).sum(0),
             positive_gt_boxes(gt_objects, positive),
         )
     return {name: loss.sum() / normalizer * factors[name] for name, loss in weighted.items()}

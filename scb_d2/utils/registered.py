@@ -11,8 +11,8 @@ from scb_d2.errors import ConfigError
 __all__ = ["check_registered"]
 
 
-def check_registered(entry: object, registry: Registry, name: str) -> None:
-    """Check that ``entry`` names what ``registry`` holds, importing the module that it names.
+def check_registered(entry: object, registry: Registry, name: str) -> str:
+    """Return ``entry`` if it names what ``registry`` holds, importing the module that it names.
 
     ``"module.entry"`` imports ``module``, which is to register ``entry``. Modules are looked for
     where Python does and then in the current folder.
@@ -25,21 +25,23 @@ def check_registered(entry: object, registry: Registry, name: str) -> None:
     Raises:
         ConfigError: if there is no such entry or its module cannot be imported.
     """
-    if isinstance(entry, str) and entry in registry:
-        return
-    module_name, _, own = entry.rpartition(".") if isinstance(entry, str) else ("", "", "")
-    if not module_name or not all(part.isidentifier() for part in entry.split(".")):
+    text = entry if isinstance(entry, str) else ""
+    if text in registry:
+        return text
+    module_name, _, own = text.rpartition(".")
+    if not module_name or not all(part.isidentifier() for part in text.split(".")):
         known = ", ".join(key for key, _ in registry)
         raise ConfigError(
             f"{name} must be one of {known}, or MODULE.NAME of one that you register; got "
             f"{entry!r}."
         )
-    module = _import_module(module_name, entry, name)
+    module = _import_module(module_name, text, name)
     if own not in registry or getattr(module, own, None) is not registry.get(own):
         raise ConfigError(
             f"{name} is {entry!r}, but {module_name} registers nothing of that name; it must stand "
             f"below @{registry._name}_REGISTRY.register()."
         )
+    return text
 
 
 def _import_module(module_name: str, entry: str, name: str) -> object:
@@ -48,8 +50,8 @@ def _import_module(module_name: str, entry: str, name: str) -> object:
     try:
         return importlib.import_module(module_name)
     except Exception as error:
-        missing = isinstance(error, ModuleNotFoundError) and error.name is not None
-        if missing and f"{module_name}.".startswith(f"{error.name}."):
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{module_name}.".startswith(f"{missing}."):
             reason = "is neither installed nor in the current folder"
         else:
             reason = f"cannot be imported: {type(error).__name__}: {error}"
