@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from scb_d2.data.reader.coco import Detections, GroundTruth
+from scb_d2.visualization.boxes import draw_boxes
 from scb_d2.visualization.palette import GROUND_TRUTH, SERIES
 
 __all__ = ["draw_change"]
@@ -63,9 +61,10 @@ def draw_change(
         axes.imshow(pixels)
         axes.axis("off")
         wrong = (run.image == image) & (run.scores >= lowest) & (outcome == 0)
-        _draw(axes, run.boxes[wrong], _FALSE, ":", 1.0)
-        _draw(axes, ground_truth.boxes[both], _BOTH, "-", 1.2)
-        _draw(axes, ground_truth.boxes[changed[0]], changed[1], changed[2], 2.4)
+        mask, colour, style = changed
+        draw_boxes(axes, _xyxy(run.boxes[wrong]), _FALSE, 1.0, ":")
+        draw_boxes(axes, _xyxy(ground_truth.boxes[both]), _BOTH, 1.2)
+        draw_boxes(axes, _xyxy(ground_truth.boxes[mask]), colour, 2.4, style)
         number = int(found[int(name == "candidate")][here].sum())
         axes.set_title(
             f"{name}: {number} of {int(here.sum())} objects found, {int(wrong.sum())} false",
@@ -86,20 +85,8 @@ def draw_change(
     return figure
 
 
-def _draw(axes: Axes, boxes: Array, colour: str, style: str, width: float) -> None:
-    for x, y, box_width, box_height in boxes:
-        axes.add_patch(
-            Rectangle(
-                (x, y),
-                box_width,
-                box_height,
-                fill=False,
-                edgecolor=colour,
-                linestyle=style,
-                linewidth=width,
-                path_effects=[withStroke(linewidth=width + 1.0, foreground="white")],
-            )
-        )
+def _xyxy(boxes: Array) -> Array:
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
 
 
 def _pixels(ground_truth: GroundTruth, image: int, image_root: Path | None) -> Array:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from detectron2.data.detection_utils import read_image
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+
+from scb_d2.visualization.boxes import draw_boxes
 
 from .tally import ImageMatches
 
@@ -66,17 +67,8 @@ def _draw(sample: ImageMatches, pixels: np.ndarray, path: Path) -> None:
     for i, (x0, y0, x1, y1) in enumerate(sample.native_boxes):
         matches = int(sample.counts[i])
         color = _MATCHED if matches else _UNMATCHED
-        axes.add_patch(
-            Rectangle(
-                (x0 - 0.5, y0 - 0.5),
-                x1 - x0,
-                y1 - y0,
-                fill=False,
-                edgecolor=color,
-                linewidth=1.6,
-                linestyle="-" if matches else "--",
-            )
-        )
+        box = (x0 - 0.5, y0 - 0.5, x1 - 0.5, y1 - 0.5)
+        draw_boxes(axes, [box], color, 1.6, "-" if matches else "--")
         if len(sample.counts) <= _MAX_LABELS or not matches:
             axes.text(
                 x0,

@@ -1,23 +1,60 @@
 """Detections, and ground truth if wanted, drawn on one image."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from detectron2.structures import Instances
 from detectron2.utils.visualizer import VisImage, Visualizer
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from .palette import GROUND_TRUTH, class_colour
 
-__all__ = ["draw_instances"]
+__all__ = ["draw_boxes", "draw_instances"]
 
 _MIN_PICTURE_SIDE = 640
 _MAX_UPSCALE = 8.0
 _LINE_WIDTH = 2.0
 _FONT_SIZE = 8.0
+
+
+def draw_boxes(
+    axes: Axes,
+    boxes: Iterable[Sequence[float]],
+    colour: Any,
+    line_width: float,
+    line_style: Any = "solid",
+    outline: str = "white",
+    outline_width: float = 1.0,
+) -> None:
+    """Draw boxes that stand out on any picture.
+
+    Args:
+        axes: whose units are the image's pixels.
+        boxes: XYXY.
+        colour: of matplotlib's kind, as ``line_style``.
+        line_width: in points, as ``outline_width``.
+        line_style: of the line inside its outline.
+        outline: colour around the line.
+        outline_width: how much wider the outline is.
+    """
+    for x1, y1, x2, y2 in boxes:
+        axes.add_patch(
+            Rectangle(
+                (x1, y1),
+                x2 - x1,
+                y2 - y1,
+                fill=False,
+                edgecolor=colour,
+                linewidth=line_width,
+                linestyle=line_style,
+                path_effects=[withStroke(linewidth=line_width + outline_width, foreground=outline)],
+            )
+        )
 
 
 def draw_instances(
@@ -57,35 +94,17 @@ def draw_instances(
         )
     # Lines stay as thick where a large photograph is shown reduced.
     thickness = max(1.0, max(height, width) * scale / 1000)
+    axes, line = visualizer.output.ax, _LINE_WIDTH * thickness
+    outline = {"outline": "black", "outline_width": 1.2 * thickness}
     if gt_boxes is not None:
-        for box in gt_boxes:
-            _draw_box(visualizer.output, box, GROUND_TRUTH, thickness, dashed=True)
+        draw_boxes(axes, gt_boxes, GROUND_TRUTH, line, (0, (3, 2)), **outline)
     boxes = predictions.pred_boxes.tensor.numpy()
     scores = predictions.scores.tolist()
     for i in np.argsort(scores):
-        _draw_box(visualizer.output, boxes[i], colours[i], thickness)
+        draw_boxes(axes, boxes[i : i + 1], colours[i], line, **outline)
         text = f"{class_name(classes[i])} {scores[i]:.2f}"
         _draw_label(visualizer.output, boxes[i], text, colours[i], thickness)
     return visualizer.output.get_image()
-
-
-def _draw_box(
-    output: VisImage, box: np.ndarray, colour, thickness: float, dashed: bool = False
-) -> None:
-    x1, y1, x2, y2 = box
-    line = _LINE_WIDTH * thickness
-    output.ax.add_patch(
-        Rectangle(
-            (x1, y1),
-            x2 - x1,
-            y2 - y1,
-            fill=False,
-            edgecolor=colour,
-            linewidth=line,
-            linestyle=(0, (3, 2)) if dashed else "solid",
-            path_effects=[withStroke(linewidth=line + 1.2 * thickness, foreground="black")],
-        )
-    )
 
 
 def _draw_label(output: VisImage, box: np.ndarray, text: str, colour, thickness: float) -> None:
