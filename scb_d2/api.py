@@ -18,6 +18,7 @@ from .loss.object_weights import OBJECT_WEIGHT_REGISTRY, ScaleBalancedWeight, ob
 from .modeling import (
     ScaleBalancedCascadeROIHeads,
     ScaleBalancedFastRCNNOutputLayers,
+    ScaleBalancedFCOS,
     ScaleBalancedRes5ROIHeads,
     ScaleBalancedRetinaNet,
     ScaleBalancedRPN,
@@ -31,6 +32,7 @@ __all__ = [
     "DataError",
     "MatchStatistics",
     "ScaleBalancedCascadeROIHeads",
+    "ScaleBalancedFCOS",
     "ScaleBalancedFastRCNNOutputLayers",
     "ScaleBalancedMatcher",
     "ScaleBalancedRPN",

@@ -71,3 +71,21 @@ def match(quality, thresholds, labels, low_quality=None):
             matched_idxs[row.index(best)] = index
             anchor_labels[row.index(best)] = 1
     return matched_idxs, anchor_labels
+
+
+def match_points(boxes, points, radius):
+    """FCOS's rule, one point at a time.
+
+    ``points``: (x, y, stride, least, most) of each, the last two the range of its level in pixels.
+    """
+    matched_idxs, labels = [], []
+    for x, y, stride, least, most in points:
+        fitting = []
+        for index, (x1, y1, x2, y2) in enumerate(boxes):
+            from_center = max(abs(x - (x1 + x2) / 2), abs(y - (y1 + y2) / 2))
+            edges = (x - x1, y - y1, x2 - x, y2 - y)
+            if min(edges) > 0 and from_center < radius * stride and least < max(edges) < most:
+                fitting.append(((x2 - x1) * (y2 - y1), index))
+        matched_idxs.append(min(fitting)[1] if fitting else 0)
+        labels.append(1 if fitting else 0)
+    return matched_idxs, labels

@@ -32,6 +32,7 @@ __all__ = [
     "MATCHING",
     "ScaleBalancedMatcher",
     "anchor_weights",
+    "match_anchors",
     "match_boxes",
     "match_counts",
 ]
@@ -90,6 +91,27 @@ def count_owners(owners: Tensor, num_objects: int, dtype: torch.dtype = torch.in
     counts = owners.new_zeros(num_objects + 1, dtype=dtype)
     # torch.bincount would synchronise to learn its output size.
     return counts.scatter_add_(0, owners, torch.ones_like(owners, dtype=dtype))
+
+
+@torch.no_grad()
+def match_anchors(
+    gt_boxes: Boxes, anchors: Boxes, level_sizes: Sequence[int], matcher: object
+) -> tuple[Tensor, Tensor]:
+    """Match the anchors of one image to its objects by the rule of ``matcher``.
+
+    Args:
+        gt_boxes: G boxes, pixels.
+        anchors: R boxes, pixels, level by level.
+        level_sizes: number of anchors of each feature level.
+        matcher: one that looks at places, with a method ``match(gt_boxes, anchors, level_sizes)``
+            (:class:`.PointMatcher`, :class:`.ATSSMatcher`); else see :func:`match_boxes`.
+
+    Returns:
+        As :func:`match_boxes`.
+    """
+    if not isinstance(matcher, Matcher):
+        return matcher.match(gt_boxes, anchors, level_sizes)
+    return match_boxes(gt_boxes, anchors, matcher)
 
 
 @torch.no_grad()

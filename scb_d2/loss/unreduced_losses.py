@@ -78,5 +78,7 @@ def box_regression_losses(
             "the box regression loss type must be one of smooth_l1, giou, diou, ciou; "
             f"got {box_reg_loss_type!r}."
         )
+    # In mixed precision Box2BoxTransformLinear would decode into half precision.
+    pred_anchor_deltas = pred_anchor_deltas.to(anchors.dtype)
     pred_boxes = box2box_transform.apply_deltas(pred_anchor_deltas, anchors)
     return _IOU_LOSSES[box_reg_loss_type](pred_boxes, gt_boxes, reduction="none")

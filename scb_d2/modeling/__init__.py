@@ -4,6 +4,7 @@ from scb_d2.loss.anchor_targets import MatchedObjects
 
 from .box_predictor import ScaleBalancedFastRCNNOutputLayers
 from .build import build_model, check_model, scale_balanced_config
+from .fcos import ScaleBalancedFCOS
 from .retinanet import ScaleBalancedRetinaNet
 from .roi_heads import (
     ScaleBalancedCascadeROIHeads,
@@ -15,6 +16,7 @@ from .rpn import ScaleBalancedRPN
 __all__ = [
     "MatchedObjects",
     "ScaleBalancedCascadeROIHeads",
+    "ScaleBalancedFCOS",
     "ScaleBalancedFastRCNNOutputLayers",
     "ScaleBalancedRPN",
     "ScaleBalancedRes5ROIHeads",

@@ -1,10 +1,14 @@
 """Small detectors and batches for tests."""
 
 import torch
+from detectron2.config import LazyCall as L
+from detectron2.config import instantiate
+from detectron2.model_zoo import get_config
+from detectron2.modeling.meta_arch.fcos import FCOS
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
-from scb_d2 import build_model, get_cfg
+from scb_d2 import ScaleBalancedFCOS, ScaleBalancedWeight, build_model, get_cfg
 
 
 def retinanet_config(*opts, enabled=True):
@@ -34,6 +38,26 @@ def retinanet_config(*opts, enabled=True):
         ]
     )
     return cfg
+
+
+def fcos(enabled=True, norm="FrozenBN", **arguments):
+    """FCOS R18-FPN with narrow features on the CPU: ours with the loss on, or the stock class."""
+    model = get_config("common/models/fcos.py").model
+    model._target_ = ScaleBalancedFCOS if enabled else FCOS
+    model.num_classes = 5
+    model.backbone.bottom_up.stages.depth = 18
+    model.backbone.bottom_up.stages.norm = norm
+    model.backbone.bottom_up.stages.pop("stride_in_1x1")  # basic blocks have no 1x1 convolution
+    model.backbone.out_channels = 16
+    model.backbone.top_block.in_channels = 16
+    for shape in model.head.input_shape:
+        shape.channels = 16
+    model.head.conv_dims, model.head.norm = [16], ""
+    if enabled:
+        model.object_weight = L(ScaleBalancedWeight)()
+    for name, argument in arguments.items():
+        model[name] = argument
+    return instantiate(model)
 
 
 def image(boxes, classes=None, size=96):

@@ -13,17 +13,20 @@ from scb_d2.engine.processes import create_ddp
 from tests.projects.builders import training_input
 from tests.projects.ssd.builders import toy_ssd
 
-from .detectors import image, retinanet_config, train_step
+from .detectors import fcos, image, retinanet_config, train_step
 from .rcnn import CASCADE, STANDARD, rcnn_config
 
 WORLD_SIZE = 2
 NO_SSD_NORM = ("MODEL.SSD.VGG_NORM", "")
 BOTH = ("MODEL.SCB.STAGES", ("first", "second"))
 NORM = ("MODEL.RESNETS.NORM", "GN")  # images of a batch do not mix
-CONFIGS = {
-    "retinanet": lambda on: retinanet_config(*NORM, enabled=on),
-    "faster": lambda on: rcnn_config(STANDARD, *BOTH, *NORM, enabled=on),
-    "cascade": lambda on: rcnn_config(CASCADE, *BOTH, *NORM, enabled=on),
+WITHOUT_OBJECTS = ", a rank without objects"
+BUILDERS = {
+    "retinanet": lambda on: build_model(retinanet_config(*NORM, enabled=on)),
+    "faster": lambda on: build_model(rcnn_config(STANDARD, *BOTH, *NORM, enabled=on)),
+    "cascade": lambda on: build_model(rcnn_config(CASCADE, *BOTH, *NORM, enabled=on)),
+    "fcos": lambda on: fcos(on, NORM[1]),
+    "fcos" + WITHOUT_OBJECTS: lambda on: fcos(on, NORM[1]),
 }
 BOXES = [
     [[[10, 10, 22, 21], [20, 25, 90, 80]], []],
@@ -48,14 +51,15 @@ def sampling_fixed():
         yield
 
 
-def data_of(rank):
+def data_of(rank, name=""):
     torch.manual_seed(10 + rank)
-    return [image(boxes) for boxes in BOXES[rank]]
+    empty = rank and name.endswith(WITHOUT_OBJECTS)
+    return [image([] if empty else boxes) for boxes in BOXES[rank]]
 
 
 def build(name, enabled=True):
     torch.manual_seed(0)
-    return build_model(CONFIGS[name](enabled))
+    return BUILDERS[name](enabled)
 
 
 def gradients_of(model, data):
@@ -69,12 +73,12 @@ def work(rank, folder):
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD_SIZE
     )
     torch.set_num_threads(1)
-    for name in CONFIGS:
+    for name in BUILDERS:
         steps = {}
         for enabled in (True, False):
             model = create_ddp(build(name, enabled), broadcast_buffers=False)
             with profile(activities=[ProfilerActivity.CPU]) as profiler:
-                gradients, _ = gradients_of(model, data_of(rank))
+                gradients, _ = gradients_of(model, data_of(rank, name))
             names = sorted(e.name for e in profiler.events())
             steps[enabled] = gradients, [x for x in names if x.startswith(("c10d::", "gloo:"))]
         torch.save(steps, f"{folder}/{name}{rank}.pt")
@@ -87,7 +91,7 @@ def distributed(tmp_path_factory):
     torch.multiprocessing.spawn(work, (str(folder),), nprocs=WORLD_SIZE)
     return {
         name: [torch.load(folder / f"{name}{rank}.pt") for rank in range(WORLD_SIZE)]
-        for name in CONFIGS
+        for name in BUILDERS
     }
 
 
@@ -102,9 +106,9 @@ def assert_close(actual, expected):
         torch.testing.assert_close(actual[name], value, rtol=1e-5, atol=scale, msg=name)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", BUILDERS)
 def test_gradient_is_the_mean_of_the_ranks(name, distributed):
-    ranks = [gradients_of(build(name), data_of(rank))[0] for rank in range(WORLD_SIZE)]
+    ranks = [gradients_of(build(name), data_of(rank, name))[0] for rank in range(WORLD_SIZE)]
     mean = {key: sum(g[key] for g in ranks) / WORLD_SIZE for key in ranks[0]}
     for steps in distributed[name]:
         assert_close(steps[True][0], mean)
@@ -171,7 +175,7 @@ def test_retinanet_with_its_divisor_held_fixed_is_off_by_the_number_of_processes
     assert_close({key: value * WORLD_SIZE for key, value in mean.items()}, joint)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", BUILDERS)
 def test_no_collective_is_added_to_stocks(name, distributed):
     for steps in distributed[name]:
         (_, ours), (_, stock) = steps[True], steps[False]

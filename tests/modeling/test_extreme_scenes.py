@@ -14,7 +14,7 @@ from scb_d2 import build_model
 from scb_d2.engine.config.load import load_config
 from scb_d2.engine.main import main
 from tests.faults.runs import REPO_ROOT, tiny_config
-from tests.modeling.detectors import image, retinanet_config, train_step
+from tests.modeling.detectors import fcos, image, retinanet_config, train_step
 from tests.modeling.rcnn import CASCADE, RES5, STANDARD, rcnn_config
 
 BOTH = ("MODEL.SCB.ENABLED", True, "MODEL.SCB.STAGES", ("first", "second"))
@@ -53,6 +53,7 @@ def _ssd(path: str, *opts: object) -> Build:
 
 DETECTORS: dict[str, Build] = {
     "RetinaNet": _retinanet,
+    "FCOS": lambda many: fcos(True, "BN", center_sampling_radius=1e9 if many else 1.5),
     "Faster R-CNN": _rcnn(STANDARD),
     "Faster R-CNN C4": _rcnn(RES5),
     "Cascade R-CNN": _rcnn(CASCADE),

@@ -10,11 +10,11 @@ from detectron2.structures import Boxes
 from detectron2.utils.events import EventStorage
 
 from benchmarks.waits import count_waits, host_reads
-from scb_d2 import ScaleBalancedMatcher, ScaleBalancedWeight, match_boxes
+from scb_d2 import MatchStatistics, ScaleBalancedMatcher, ScaleBalancedWeight, match_boxes
 from tests.projects.builders import project_config
 from tests.projects.common import scene
 
-from .detectors import batch, pair, retinanet_config
+from .detectors import batch, fcos, pair, retinanet_config
 from .rcnn import CASCADE, RES5, STANDARD, rcnn_config
 
 NEVER = ("MODEL.SCB.LOG_PERIOD", 10**9)
@@ -65,10 +65,13 @@ def waits_of(model, data, logs=False):
     return found
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", ["FCOS", *CONFIGS])
 def test_a_step_waits_no_more_often_than_stock(name):
-    build, opts = CONFIGS[name]
-    ours, stock = pair(build(*NEVER, *opts), build(enabled=False))
+    if name == "FCOS":
+        ours, stock = fcos(statistics=MatchStatistics(period=10**9)), fcos(False)
+    else:
+        build, opts = CONFIGS[name]
+        ours, stock = pair(build(*NEVER, *opts), build(enabled=False))
     data = scene() if name == "SSD" else batch()
     ours_waits, stock_waits = waits_of(ours, data), waits_of(stock, data)
     assert ours_waits.total() <= stock_waits.total(), (ours_waits, stock_waits)
