@@ -3,6 +3,10 @@
 Recall at a fixed confidence alone misleads: a loss that raises every score raises it too. So
 every row carries precision and false positives per image, and recall is also taken where runs make
 equally many false positives per image.
+
+A false positive has no object whose size could be asked for. It counts in the size of its own box,
+as in COCO's AP_S: were all sizes pooled, a shift of scores from large boxes to small ones would
+read as a gain.
 """
 
 from __future__ import annotations
@@ -17,16 +21,18 @@ from scb_d2.data.reader.coco import Detections, GroundTruth
 from scb_d2.errors import ConfigError
 
 from .average_precision import PrecisionTable
-from .detection_matching import MATCH_RULES, ScoredMatches, match_by_score
+from .detection_matching import MATCH_RULES, match_by_score
+from .recall_curve import RecallCurve, RecallTable
 from .size_bins import AREA_RULES, SizeBins, object_areas
 
-__all__ = ["RecallCurve", "RecallSettings", "RecallTable", "evaluate_recall", "flat_metrics"]
+__all__ = ["RecallSettings", "evaluate_recall", "flat_metrics"]
 
 Array = NDArray[Any]
 
 _EQUAL_FP_RULE = (
-    "detections are kept by falling score while the false positives of the whole data set stay "
-    "within the given number per image; equal scores are kept or left out together"
+    "for each size by itself, detections are kept by falling score while the false positives whose "
+    "own box is of that size stay within the given number per image of the whole data set (all: "
+    "those of every size); equal scores are kept or left out together"
 )
 
 
@@ -83,143 +89,9 @@ class RecallSettings:
             "bins": self.bins.describe(),
             "left out": "crowd and difficult objects, and detections that only meet these",
             "max_detections": self.max_detections,
+            "false positives by size": "by the area of the detection's own box",
             "equal false positives": _EQUAL_FP_RULE,
         }
-
-
-@dataclass(frozen=True)
-class RecallPoint:
-    """Counts with the detections above one score; index 0 is all sizes, then the bins."""
-
-    hits: Array
-    objects: Array
-    true_positives: int
-    false_positives: int
-
-    @property
-    def recall(self) -> Array:
-        """Percent; NaN where there are no objects."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return 100.0 * self.hits / self.objects
-
-    @property
-    def precision(self) -> float:
-        """Percent; NaN without detections."""
-        shown = self.true_positives + self.false_positives
-        return 100.0 * self.true_positives / shown if shown else float("nan")
-
-
-@dataclass(frozen=True)
-class RecallTable:
-    """Scores at which objects are found and false positives appear, each by falling score.
-
-    Attributes:
-        num_bins: size bins.
-        object_image, object_bin: (G',) of the objects that are not ignored.
-        hit_score, hit_image, hit_bin: of the objects that are found.
-        tp_score, tp_image, fp_score, fp_image: of the detections.
-    """
-
-    num_bins: int
-    object_image: Array
-    object_bin: Array
-    hit_score: Array
-    hit_image: Array
-    hit_bin: Array
-    tp_score: Array
-    tp_image: Array
-    fp_score: Array
-    fp_image: Array
-
-    @classmethod
-    def from_matches(
-        cls,
-        ground_truth: GroundTruth,
-        detections: Detections,
-        matches: ScoredMatches,
-        bins: SizeBins,
-        areas: Array,
-    ) -> RecallTable:
-        """Sort the outcome of a matching once, for any threshold."""
-        real = np.flatnonzero(~ground_truth.ignored)
-        object_bin = bins.index(areas)
-        hits = real[matches.object_score[real] > -np.inf]
-        hits = hits[np.argsort(-matches.object_score[hits], kind="stable")]
-        by_score = np.argsort(-detections.scores, kind="stable")
-        right, wrong = (by_score[matches.outcome[by_score] == kind] for kind in (1, 0))
-        return cls(
-            num_bins=len(bins),
-            object_image=ground_truth.image[real],
-            object_bin=object_bin[real],
-            hit_score=matches.object_score[hits],
-            hit_image=ground_truth.image[hits],
-            hit_bin=object_bin[hits],
-            tp_score=detections.scores[right],
-            tp_image=detections.image[right],
-            fp_score=detections.scores[wrong],
-            fp_image=detections.image[wrong],
-        )
-
-    def curve(self, image_weights: Array) -> RecallCurve:
-        """Counts as a function of the score, where image n counts `image_weights[n]` times."""
-        objects = self._by_bin(self.object_bin, image_weights[self.object_image]).sum(1)
-        return RecallCurve(
-            table=self,
-            num_images=int(image_weights.sum()),
-            objects=objects,
-            hits=_running(self._by_bin(self.hit_bin, image_weights[self.hit_image])),
-            true_positives=_running(image_weights[self.tp_image]),
-            false_positives=_running(image_weights[self.fp_image]),
-        )
-
-    def _by_bin(self, bin_index: Array, weights: Array) -> Array:
-        rows = np.zeros((self.num_bins + 1, len(weights)), dtype=np.int64)
-        rows[0] = weights
-        rows[bin_index + 1, np.arange(len(weights))] = weights
-        return rows
-
-
-@dataclass(frozen=True)
-class RecallCurve:
-    """Running counts by falling score; see :meth:`RecallTable.curve`."""
-
-    table: RecallTable
-    num_images: int
-    objects: Array
-    hits: Array
-    true_positives: Array
-    false_positives: Array
-
-    def at_score(self, threshold: float) -> RecallPoint:
-        """Counts of the detections whose score is not below the threshold."""
-        return self._at(-threshold, "right")
-
-    def at_false_positives(self, per_image: float) -> tuple[RecallPoint, float | None]:
-        """Counts where the false positives per image stay within a limit.
-
-        Returns:
-            The counts, and the score above which detections were kept: None where all were, since
-            the run makes fewer false positives than allowed.
-        """
-        # The small term keeps 0.1 x 30 images from falling short of 3.
-        allowed = per_image * self.num_images + 1e-9
-        kept = int(np.searchsorted(self.false_positives[1:], allowed, side="right"))
-        if kept == len(self.table.fp_score):
-            return self._at(np.inf, "right"), None
-        score = float(self.table.fp_score[kept])
-        return self._at(-score, "left"), score
-
-    def _at(self, negative_score: float, side: str) -> RecallPoint:
-        hit, right, wrong = (
-            np.searchsorted(-scores, negative_score, side=side)
-            for scores in (self.table.hit_score, self.table.tp_score, self.table.fp_score)
-        )
-        return RecallPoint(
-            hits=self.hits[:, hit],
-            objects=self.objects,
-            true_positives=int(self.true_positives[right]),
-            false_positives=int(self.false_positives[wrong]),
-        )
 
 
 def evaluate_recall(
@@ -251,47 +123,65 @@ def evaluate_recall(
         rule=settings.match,
         max_detections=settings.max_detections,
     )
-    table = RecallTable.from_matches(ground_truth, detections, matches, settings.bins, areas)
-    curve = table.curve(np.ones(ground_truth.num_images, dtype=np.int64))
     scales = area_scales if settings.area == "input" else None
+    table = RecallTable.from_matches(
+        ground_truth, detections, matches, settings.bins, areas, scales
+    )
+    curve = table.curve(np.ones(ground_truth.num_images, dtype=np.int64))
     precision = PrecisionTable.from_detections(
         ground_truth, detections, bins=settings.bins, areas=areas, area_scales=scales
     )
     names = ("all", *settings.bins.names)
-
-    def row(point: RecallPoint) -> dict[str, Any]:
-        return {
-            "hits": dict(zip(names, point.hits.tolist(), strict=True)),
-            "recall": dict(zip(names, point.recall.tolist(), strict=True)),
-            "precision": point.precision,
-            "true_positives": point.true_positives,
-            "false_positives": point.false_positives,
-            "fp_per_image": point.false_positives / max(curve.num_images, 1),
-        }
-
-    equal = []
-    for limit in settings.fp_per_image:
-        point, score = curve.at_false_positives(limit)
-        equal.append({"limit": limit, "score_above": score, **row(point)})
+    objects = dict(zip(names, curve.objects.tolist(), strict=True))
     return {
         "rules": settings.describe(),
         "num_images": ground_truth.num_images,
         "num_detections": len(detections),
-        "objects": dict(zip(names, curve.objects.tolist(), strict=True)),
+        "objects": objects,
         "ignored_objects": int(ground_truth.ignored.sum()),
-        "thresholds": [
-            {"threshold": value, **row(curve.at_score(value))} for value in settings.thresholds
+        "thresholds": [_at_score(curve, value, names) for value in settings.thresholds],
+        "equal_false_positives": [
+            _at_false_positives(curve, limit, names) for limit in settings.fp_per_image
         ],
-        "equal_false_positives": equal,
         "metrics": precision.metrics(),
     }
+
+
+def _at_score(curve: RecallCurve, threshold: float, names: tuple[str, ...]) -> dict[str, Any]:
+    point = curve.at_score(threshold)
+    images = max(curve.num_images, 1)
+    return {
+        "threshold": threshold,
+        "hits": dict(zip(names, point.hits.tolist(), strict=True)),
+        "recall": dict(zip(names, point.recall.tolist(), strict=True)),
+        "precision": point.precision,
+        "true_positives": point.true_positives,
+        "false_positives": dict(zip(names, point.false_positives.tolist(), strict=True)),
+        "fp_per_image": dict(zip(names, (point.false_positives / images).tolist(), strict=True)),
+    }
+
+
+def _at_false_positives(curve: RecallCurve, limit: float, names: tuple[str, ...]) -> dict[str, Any]:
+    """Every size where its own false positives stay within the limit."""
+    row: dict[str, Any] = {"limit": limit}
+    row |= {key: {} for key in ("score_above", "hits", "recall", "false_positives")}
+    for size, name in enumerate(names):
+        point, score = curve.at_false_positives(limit, size)
+        row["score_above"][name] = score
+        row["hits"][name] = int(point.hits[size])
+        row["recall"][name] = float(point.recall[size])
+        row["false_positives"][name] = int(point.false_positives[size])
+    images = max(curve.num_images, 1)
+    row["fp_per_image"] = {name: n / images for name, n in row["false_positives"].items()}
+    return row
 
 
 def flat_metrics(result: dict[str, Any]) -> dict[str, float]:
     """The numbers of :func:`evaluate_recall` as Detectron2's evaluators return them.
 
     Keys: `AP`, `APs`, ..., `ARl`, `objects_small`, `recall_small_0.01`, `hits_small_0.01`,
-    `precision_0.01`, `fp_per_image_0.01` and `recall_small_fp0.1` (0.1 false positives per image).
+    `precision_0.01`, `fp_per_image_0.01` and `recall_small_fp0.1` (0.1 false positives of small
+    boxes per image; `recall_all_fp0.1`: of all boxes).
     """
     flat = dict(result["metrics"])
     flat |= {f"objects_{name}": float(count) for name, count in result["objects"].items()}
@@ -300,15 +190,8 @@ def flat_metrics(result: dict[str, Any]) -> dict[str, float]:
         flat |= {f"recall_{name}_{at}": value for name, value in row["recall"].items()}
         flat |= {f"hits_{name}_{at}": float(value) for name, value in row["hits"].items()}
         flat[f"precision_{at}"] = row["precision"]
-        flat[f"fp_per_image_{at}"] = row["fp_per_image"]
+        flat[f"fp_per_image_{at}"] = row["fp_per_image"]["all"]
     for row in result["equal_false_positives"]:
         at = f"fp{row['limit']:g}"
         flat |= {f"recall_{name}_{at}": value for name, value in row["recall"].items()}
     return flat
-
-
-def _running(counts: Array) -> Array:
-    """Cumulative counts along the last axis, from 0."""
-    out = np.zeros((*counts.shape[:-1], counts.shape[-1] + 1), dtype=np.int64)
-    np.cumsum(counts, axis=-1, out=out[..., 1:])
-    return out

@@ -21,19 +21,25 @@ def recall_table(result: dict[str, Any]) -> str:
     objects = result["objects"]
     names = [name for name in objects if name != "all"] + ["all"]
 
-    def cells(row: dict[str, Any]) -> list[str]:
-        sizes = [f"{row['recall'][n]:.2f} ({row['hits'][n]}/{objects[n]})" for n in names]
-        return [*sizes, f"{row['precision']:.2f}", f"{row['fp_per_image']:.3g}"]
+    def sizes(row: dict[str, Any]) -> list[str]:
+        return [f"{row['recall'][n]:.2f} ({row['hits'][n]}/{objects[n]})" for n in names]
 
-    rows = [[f"score ≥ {row['threshold']:g}", *cells(row)] for row in result["thresholds"]]
-    for row in result["equal_false_positives"]:
-        kept = "all" if row["score_above"] is None else f"score > {row['score_above']:.3g}"
-        rows.append([f"≤ {row['limit']:g} FP/image ({kept})", *cells(row)])
+    def price(row: dict[str, Any]) -> str:
+        return " / ".join(f"{row['fp_per_image'][n]:.3g}" for n in names)
+
+    rows = [
+        [f"score ≥ {row['threshold']:g}", *sizes(row), f"{row['precision']:.2f}", price(row)]
+        for row in result["thresholds"]
+    ]
+    rows += [
+        [f"≤ {row['limit']:g} FP/image of the size", *sizes(row), "-", price(row)]
+        for row in result["equal_false_positives"]
+    ]
     headers = [
         "detections kept",
         *(f"recall {name} %" for name in names),
         "precision %",
-        "FP/image",
+        f"FP/image, {' / '.join(names)}",
     ]
     return tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True)
 
@@ -59,8 +65,8 @@ def recall_markdown(result: dict[str, Any], title: str) -> str:
         f"{result['ignored_objects']} crowd or difficult left out, "
         f"{result['num_detections']} detections.",
         f"- Match: {rules['match']}; IoU ≥ {rules['iou']:g}.",
-        f"- Size: {rules['size']}; {bins}. Of the ground truth only: precision and false positives "
-        "(FP) are overall.",
+        f"- Size: {rules['size']}; {bins}. A false positive (FP) is of the size of its own box; "
+        "precision is overall.",
         f"- Equal false positives: {rules['equal false positives']}.",
         "- AP and AR: COCO's rules, IoU 0.50:0.95, 100 detections per image and class; an object "
         "on a size limit counts on both sides of it, as in COCO's code.",

@@ -106,17 +106,19 @@ def iou(a: list[float], b: list[float], crowd: bool = False) -> float:
 
 def oracle(
     data: dict[str, Any], results: list[dict[str, Any]], threshold: float, rule: str = "greedy"
-) -> tuple[set[int], int, int]:
+) -> tuple[set[int], int, list[float]]:
     """Loop over detections above a score; IoU 0.5.
 
     Returns:
-        ids of the objects found (not the ignored ones), true positives, false positives.
+        ids of the objects found (not the ignored ones), true positives, areas of the boxes of the
+        false positives.
     """
     found: set[int] = set()
-    right = wrong = 0
+    right, wrong = 0, []
     kept = [row for row in results if row["score"] >= threshold]
     for row in sorted(kept, key=lambda row: -row["score"]):
         overlaps = []
+        area = row["bbox"][2] * row["bbox"][3]
         for entry in data["annotations"]:
             same = entry["category_id"] == row["category_id"] or rule == "any"
             if entry["image_id"] == row["image_id"] and same:
@@ -128,11 +130,11 @@ def oracle(
             real = {number for is_real, _, number in overlaps if is_real}
             found |= real
             right += bool(real)
-            wrong += not overlaps
+            wrong += [] if overlaps else [area]
             continue
         free = [overlap for overlap in overlaps if overlap[2] not in found]
         if not free:
-            wrong += 1
+            wrong.append(area)
         elif max(free)[0]:
             found.add(max(free)[2])
             right += 1

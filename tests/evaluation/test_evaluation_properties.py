@@ -54,21 +54,34 @@ def test_recall_by_size_is_that_of_a_loop(scene: Scene, rule: str, limit: float)
     for threshold, row in zip(thresholds, table["thresholds"], strict=True):
         _assert_row(row, data, results, threshold, rule)
     (row,) = table["equal_false_positives"]
-    wrong = {s: oracle(data, results, s, rule)[2] for s in {r["score"] for r in results}}
-    too_many = [score for score, count in wrong.items() if count > limit * 3]
-    if not too_many:
-        assert row["score_above"] is None
-        _assert_row(row, data, results, -1.0, rule)
-    else:
-        assert row["score_above"] == max(too_many)
-        _assert_row(row, data, results, np.nextafter(max(too_many), 2), rule)
+    for name in ("all", "small", "medium", "large"):
+        wrong = {s: _by_size(oracle(data, results, s, rule)[2])[name] for s in _scores(results)}
+        too_many = [score for score, count in wrong.items() if count > limit * 3]
+        assert row["score_above"][name] == (max(too_many) if too_many else None)
+        kept = np.nextafter(max(too_many), 2) if too_many else -1.0
+        found, _, false = oracle(data, results, kept, rule)
+        areas = [entry["area"] for entry in data["annotations"] if entry["id"] in found]
+        assert row["hits"][name] == _by_size(areas)[name]
+        assert row["false_positives"][name] == _by_size(false)[name]
+
+
+def _scores(results: list) -> set[float]:
+    return {row["score"] for row in results}
+
+
+def _by_size(areas: list[float]) -> dict[str, int]:
+    names = ("small", "medium", "large")
+    limits = zip(names, EDGES, EDGES[1:], strict=False)
+    counts = {name: sum(low <= area < high for area in areas) for name, low, high in limits}
+    return {"all": len(areas)} | counts
 
 
 def _assert_row(
     row: dict[str, Any], data: dict[str, Any], results: list, threshold: float, rule: str
 ) -> None:
     found, right, wrong = oracle(data, results, threshold, rule)
-    assert (row["true_positives"], row["false_positives"]) == (right, wrong)
+    assert row["true_positives"] == right
+    assert row["false_positives"] == _by_size(wrong)
     counted = [entry for entry in data["annotations"] if not entry["iscrowd"]]
     hits, recall = {}, {}
     for name, lower, upper in zip(("small", "medium", "large"), EDGES, EDGES[1:], strict=False):

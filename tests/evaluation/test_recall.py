@@ -8,7 +8,8 @@ import pytest
 from scb_d2.data.reader.coco import load_detections, load_ground_truth
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation.detection_matching import match_by_score
-from scb_d2.evaluation.recall import RecallSettings, RecallTable, evaluate_recall, flat_metrics
+from scb_d2.evaluation.recall import RecallSettings, evaluate_recall, flat_metrics
+from scb_d2.evaluation.recall_curve import RecallTable
 from scb_d2.evaluation.recall_report import recall_figure, recall_markdown
 from scb_d2.evaluation.size_bins import SizeBins, input_scales, object_areas
 from scb_d2.utils.plain_json import to_json
@@ -58,8 +59,11 @@ def test_hand_scene_at_every_threshold():
     assert hits == [(4, 2, 1, 1), (3, 1, 1, 1), (2, 1, 1, 0), (1, 1, 0, 0)]
     recall = [row["recall"]["small"] for row in table["thresholds"]]
     assert recall == [100, 50, 50, 50]
-    assert [row["false_positives"] for row in table["thresholds"]] == [3, 2, 2, 2]
-    assert [row["fp_per_image"] for row in table["thresholds"]] == [1.5, 1, 1, 1]
+    # A false positive is of the size of its own box: 10 x 10, 50 x 50 and 60 x 60.
+    false = [tuple(row["false_positives"].values()) for row in table["thresholds"]]
+    assert false == [(3, 1, 2, 0), (2, 1, 1, 0), (2, 1, 1, 0), (2, 1, 1, 0)]
+    assert [row["fp_per_image"]["all"] for row in table["thresholds"]] == [1.5, 1, 1, 1]
+    assert table["thresholds"][0]["fp_per_image"]["small"] == 0.5
     precision = [row["precision"] for row in table["thresholds"]]
     assert precision == pytest.approx([400 / 7, 60, 50, 100 / 3])
 
@@ -67,23 +71,60 @@ def test_hand_scene_at_every_threshold():
 def test_hand_scene_at_equal_false_positives():
     table = evaluated(*hand_scene(), fp_per_image=(0, 0.5, 1, 1.5, 9))
     rows = table["equal_false_positives"]
-    # The false positives score 0.8, 0.7 and 0.02 on two images.
-    assert [row["score_above"] for row in rows] == [0.8, 0.7, 0.02, None, None]
-    assert [row["false_positives"] for row in rows] == [0, 1, 2, 3, 3]
+    # On two images: a small box scores 0.8, medium ones 0.7 and 0.02.
+    above = [tuple(row["score_above"].values()) for row in rows]
+    assert above == [
+        (0.8, 0.8, 0.7, None),
+        (0.7, None, 0.02, None),
+        (0.02, None, None, None),
+        (None, None, None, None),
+        (None, None, None, None),
+    ]
+    false = [tuple(row["false_positives"].values()) for row in rows]
+    assert false == [(0, 0, 0, 0), (1, 1, 1, 0), (2, 1, 2, 0), (3, 1, 2, 0), (3, 1, 2, 0)]
     assert [tuple(row["hits"].values()) for row in rows] == [
-        (1, 1, 0, 0),
-        (1, 1, 0, 0),
+        (1, 1, 0, 1),
+        (1, 2, 1, 1),
         (4, 2, 1, 1),
         (4, 2, 1, 1),
         (4, 2, 1, 1),
     ]
 
 
+def test_a_shift_of_scores_between_sizes_is_no_gain_at_equal_false_positives():
+    """Small boxes gain on large ones, true and false alike: no size is told better than before."""
+    small = [[40 * n, 0, 10, 10] for n in range(4)]
+    large = [[100 * n, 100, 96, 96] for n in range(2)]
+    data = annotations(*({"bbox": box} for box in small + large))
+    wrong = {"small": [300, 0, 10, 10], "large": [300, 100, 99, 99]}
+
+    def run(shift):
+        rows = [result(box, 0.4 - 0.01 * n + shift) for n, box in enumerate(small)]
+        rows += [result(wrong["small"], 0.385 + shift), result(wrong["large"], 0.55)]
+        return rows + [result(box, 0.6 - 0.1 * n) for n, box in enumerate(large)]
+
+    before, after = (evaluated(data, run(shift), fp_per_image=(0,)) for shift in (0, 0.3))
+    rows = [table["equal_false_positives"][0]["recall"] for table in (before, after)]
+    assert rows[0]["small"] == rows[1]["small"] == 50
+    assert rows[0]["large"] == rows[1]["large"] == 50
+    pooled = [
+        RecallTable.from_matches(truth, found, match_by_score(truth, found), SizeBins(), truth.area)
+        .curve(np.ones(1, dtype=int))
+        .at_false_positives(0)[0]
+        .recall[1]
+        for truth in [load_ground_truth(data)]
+        for found in [load_detections(run(shift), truth) for shift in (0, 0.3)]
+    ]
+    assert pooled == [0, 50]  # what counting all false positives alike would make of it
+
+
 def test_false_positives_of_one_score_come_together():
     data = annotations({"bbox": SMALL_A})
     results = [result(MEDIUM, 0.5), result(LARGE, 0.5), result(SMALL_A, 0.5)]
     rows = evaluated(data, results, fp_per_image=(1, 2))["equal_false_positives"]
-    assert [(row["hits"]["small"], row["false_positives"]) for row in rows] == [(0, 0), (1, 2)]
+    false = [row["false_positives"]["all"] for row in rows]
+    assert [row["hits"]["all"] for row in rows] == [0, 1] and false == [0, 2]
+    assert [row["hits"]["small"] for row in rows] == [1, 1]  # none of the false boxes is small
 
 
 def test_hand_scene_in_the_papers_wording():
@@ -94,7 +135,7 @@ def test_hand_scene_in_the_papers_wording():
         (3, 1, 1, 1),
         (2, 1, 1, 0),
     ]
-    assert [row["false_positives"] for row in table["thresholds"]] == [1, 0, 0]
+    assert [row["false_positives"]["all"] for row in table["thresholds"]] == [1, 0, 0]
 
 
 def test_perfect_empty_and_objectless_scenes():
@@ -103,13 +144,19 @@ def test_perfect_empty_and_objectless_scenes():
     for row in perfect["thresholds"]:
         assert row["recall"]["small"] == row["recall"]["large"] == row["precision"] == 100
         assert np.isnan(row["recall"]["medium"])
-        assert row["fp_per_image"] == 0
+        assert set(row["fp_per_image"].values()) == {0}
     empty = evaluated(data, [])
     assert [row["recall"]["small"] for row in empty["thresholds"]] == [0, 0, 0]
     assert empty["metrics"]["AP"] == 0
     objectless = evaluated(annotations(), [result(SMALL_A, 0.2)])
-    assert [row["fp_per_image"] for row in objectless["thresholds"]] == [1, 1, 0]
+    assert [row["fp_per_image"]["all"] for row in objectless["thresholds"]] == [1, 1, 0]
     assert np.isnan(objectless["thresholds"][0]["recall"]["all"])
+
+
+def by_size(areas):
+    """How many areas there are: all, small, medium, large."""
+    small, large = sum(a < 1024 for a in areas), sum(a >= 9216 for a in areas)
+    return [len(areas), small, len(areas) - small - large, large]
 
 
 @pytest.mark.parametrize("rule", ["greedy", "any"])
@@ -124,7 +171,8 @@ def test_random_scenes_equal_the_plain_python_loop(seed, rule):
         small, medium = sum(a < 1024 for a in areas), sum(1024 <= a < 9216 for a in areas)
         counts = (len(areas), small, medium, len(areas) - small - medium)
         assert tuple(row["hits"].values()) == counts
-        assert (row["true_positives"], row["false_positives"]) == (right, wrong)
+        assert row["true_positives"] == right
+        assert [*row["false_positives"].values()] == by_size(wrong)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -176,7 +224,7 @@ def test_a_weighted_image_counts_as_so_many_copies():
     point = table.curve(np.array([3, 1])).at_score(0.1)
     assert point.objects.tolist() == [10, 6, 3, 1]
     assert point.hits.tolist() == [7, 3, 3, 1]
-    assert point.false_positives == 6
+    assert point.false_positives.tolist() == [6, 3, 3, 0]
 
 
 def test_size_rules_and_bins():
