@@ -6,7 +6,7 @@ A run is an OUTPUT_DIR of train_net.py, or a COCO results file with --annotation
 
 import argparse
 
-from .recall import add_recall_arguments, area_scales_of, settings_of
+from .recall import add_recall_arguments, area_scales_of
 
 __all__ = ["add_arguments", "run"]
 
@@ -39,34 +39,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare how is compared, for `compare` and `experiment`."""
+    """Declare how is compared, for `compare` and `experiment`; a flag not given is None."""
     parser.add_argument(
         "--primary",
         metavar="METRIC",
         help="metric of the main verdict (default: APs, the AP of small objects)",
     )
-    parser.add_argument(
-        "--confidence", type=float, default=0.95, help="of the intervals (default: 0.95)"
-    )
+    parser.add_argument("--confidence", type=float, help="of the intervals (default: 0.95)")
     parser.add_argument(
         "--resamples",
         type=int,
-        default=1000,
         metavar="N",
         help="bootstrap resamples (default: 1000; 0: none)",
     )
-    point = parser.add_mutually_exclusive_group()
-    point.add_argument(
-        "--at-fp",
-        type=float,
-        metavar="FP",
-        help="gained and lost objects: at this many false positives per image (default: 1)",
-    )
-    point.add_argument(
-        "--at-score", type=float, metavar="SCORE", help="gained and lost objects: from this score"
+    parser.add_argument(
+        "--recall-at",
+        metavar="POINT",
+        help="where recall is judged, and objects are called gained or lost: fp@N, N false "
+        "positives of the size per image; or baseline@S, as many as the baseline makes at score S "
+        "(default: baseline@0.3)",
     )
     parser.add_argument("--pictures", type=int, default=8, metavar="N", help="most pictures (8)")
-    add_recall_arguments(parser, fp_per_image=[1.0])
+    add_recall_arguments(parser, else_as="as the runs' own TEST.RECALL says")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -78,8 +72,10 @@ def run(args: argparse.Namespace) -> None:
     from scb_d2.compare.report import headline
     from scb_d2.compare.run import compare_arms, write_comparison
     from scb_d2.compare.runs import load_arms
+    from scb_d2.compare.settings import CompareChoices, recall_of_runs
 
-    settings = compare_settings_of(args)
+    choices = chosen_by_flags(args, CompareChoices())
+    choices.check()  # a wrong flag shows before the runs are read
     arms = load_arms(
         args.baseline,
         args.candidate,
@@ -91,10 +87,13 @@ def run(args: argparse.Namespace) -> None:
         for member, found in zip(pair, detections, strict=True):
             if not len(found):
                 print(f"{member.name}: holds no detections, so its AP and recall are 0.")
+    runs = [run for pair in arms.pairs for run in pair]
+    settings = choices.settings(recall_of_runs(runs, choices), args.pictures)
+    scales = area_scales_of(args, settings.recall.area, arms.ground_truth.image_sizes)
     comparison = compare_arms(
         arms,
         settings,
-        area_scales=area_scales_of(args, arms.ground_truth.image_sizes),
+        area_scales=scales,
         match_counts=args.match_counts,
         progress=True,
     )
@@ -103,20 +102,9 @@ def run(args: argparse.Namespace) -> None:
     print(f"Written to {args.output}: compare.html, compare.md, compare.json.")
 
 
-def compare_settings_of(args: argparse.Namespace):
-    """The :class:`CompareSettings` that the flags describe."""
-    from scb_d2.compare.gained_lost import OperatingPoint
-    from scb_d2.compare.run import CompareSettings
+def chosen_by_flags(args: argparse.Namespace, choices):
+    """The :class:`CompareChoices` with the flags that were given in place of their values."""
+    from dataclasses import fields, replace
 
-    if args.at_score is not None:
-        point = OperatingPoint(fp_per_image=None, score=args.at_score)
-    else:
-        point = OperatingPoint(fp_per_image=1.0 if args.at_fp is None else args.at_fp)
-    return CompareSettings(
-        recall=settings_of(args),
-        primary=args.primary,
-        confidence=args.confidence,
-        resamples=args.resamples,
-        point=point,
-        pictures=args.pictures,
-    )
+    flags = {field.name: getattr(args, field.name, None) for field in fields(choices)}
+    return replace(choices, **{key: value for key, value in flags.items() if value is not None})

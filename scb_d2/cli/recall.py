@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `scb-d2 recall`."""
     parser.add_argument("results", metavar="RESULTS.json", help="detections, COCO results format")
     parser.add_argument("annotations", metavar="ANNOTATIONS.json", help="ground truth, COCO format")
-    add_recall_arguments(parser, fp_per_image=[0.1, 1.0, 10.0])
+    add_recall_arguments(parser)
     parser.add_argument(
         "--max-detections",
         type=int,
@@ -38,47 +38,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_recall_arguments(parser: argparse.ArgumentParser, fp_per_image: list[float]) -> None:
-    """Declare what `recall` and `compare` measure alike; `fp_per_image` is a default."""
-    parser.add_argument("--iou", type=float, default=0.5, help="IoU of a match (default: 0.5)")
+def add_recall_arguments(parser: argparse.ArgumentParser, else_as: str = "") -> None:
+    """Declare what `recall` and `compare` measure alike; a flag that is not given is None.
+
+    Args:
+        parser: the command's.
+        else_as: whose values hold in place of the defaults, for the help.
+    """
+    parser.add_argument("--iou", type=float, help=f"IoU of a match (default: {else_as or '0.5'})")
     parser.add_argument(
         "--thresholds",
         type=float,
         nargs="+",
-        default=[0.01, 0.1, 0.3],
         metavar="SCORE",
-        help="a detection counts from this score on (default: 0.01 0.1 0.3)",
+        help=f"a detection counts from this score on (default: {else_as or '0.01 0.1 0.3'})",
     )
     parser.add_argument(
         "--fp-per-image",
         type=float,
         nargs="*",
-        default=fp_per_image,
         metavar="FP",
-        help="recall also at this many false positives per image (default: "
-        f"{' '.join(f'{value:g}' for value in fp_per_image)})",
+        help="recall of a size also at this many false positives of that size per image (default: "
+        f"{else_as or '0.1 1 10'})",
     )
     parser.add_argument(
         "--match",
         choices=["greedy", "any"],
-        default="greedy",
-        help="greedy: one-to-one by score within a class, COCO's rule (default); any: an IoU with "
-        "any box of the image, the paper's wording",
+        help="greedy: one-to-one by score within a class, COCO's rule; any: an IoU with any box of "
+        f"the image, the paper's wording (default: {else_as or 'greedy'})",
     )
     parser.add_argument(
         "--areas",
         type=float,
         nargs="+",
-        default=[32.0**2, 96.0**2],
         metavar="PX2",
-        help="inner limits of the size bins in square pixels (default: 1024 9216)",
+        help=f"inner limits of the size bins in square pixels (default: {else_as or '1024 9216'})",
     )
     parser.add_argument(
         "--area",
         choices=["annotation", "box", "input"],
-        default="annotation",
-        help="size of an object: the annotation's area in native pixels (default), its box in "
-        "native pixels, or its box in network-input pixels",
+        help="size of an object: the annotation's area in native pixels, its box in native pixels, "
+        f"or its box in network-input pixels (default: {else_as or 'annotation'})",
     )
     parser.add_argument(
         "--input-size",
@@ -109,12 +109,12 @@ def run(args: argparse.Namespace) -> None:
     from scb_d2.utils.files import staged_directory
     from scb_d2.utils.plain_json import to_json
 
-    settings = settings_of(args, max_detections=args.max_detections)
+    settings = settings_of(args)
     ground_truth = load_ground_truth(args.annotations)
     detections = load_detections(args.results, ground_truth)
     if not len(detections):
         print(f"{args.results}: holds no detections, so every recall is 0.")
-    scales = area_scales_of(args, ground_truth.image_sizes)
+    scales = area_scales_of(args, settings.area, ground_truth.image_sizes)
     result = evaluate_recall(ground_truth, detections, settings, area_scales=scales)
     page, by_class = recall_markdown(result, args.results), None
     if args.by_class is not None:
@@ -138,28 +138,26 @@ def run(args: argparse.Namespace) -> None:
         print(f"Written to {args.output}.")
 
 
-def settings_of(args: argparse.Namespace, max_detections: int | None = None):
-    """The :class:`RecallSettings` that the flags of :func:`add_recall_arguments` describe."""
+def settings_of(args: argparse.Namespace):
+    """The :class:`RecallSettings` that the flags describe."""
     from scb_d2.evaluation.recall import RecallSettings
     from scb_d2.evaluation.size_bins import SizeBins
 
-    return RecallSettings(
-        iou=args.iou,
-        thresholds=tuple(args.thresholds),
-        fp_per_image=tuple(args.fp_per_image),
-        match=args.match,
-        area=args.area,
-        bins=SizeBins(tuple(args.areas)),
-        max_detections=max_detections,
-    )
+    chosen = {key: getattr(args, key) for key in ("iou", "match", "area", "max_detections")}
+    for key in ("thresholds", "fp_per_image"):
+        values = getattr(args, key)
+        chosen[key] = None if values is None else tuple(values)
+    if args.areas is not None:
+        chosen["bins"] = SizeBins(tuple(args.areas))
+    return RecallSettings(**{key: value for key, value in chosen.items() if value is not None})
 
 
-def area_scales_of(args: argparse.Namespace, image_sizes):
-    """(N,) network-input pixels per native pixel, or None unless `--area input`."""
+def area_scales_of(args: argparse.Namespace, rule: str, image_sizes):
+    """(N,) network-input pixels per native pixel, or None unless the area rule is `input`."""
     from scb_d2.errors import ConfigError
     from scb_d2.evaluation.size_bins import input_scales
 
-    if args.area != "input":
+    if rule != "input":
         if args.input_size or args.input_fixed:
             raise ConfigError("--input-size and --input-fixed: need --area input.")
         return None

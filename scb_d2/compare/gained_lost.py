@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scb_d2.data.reader.coco import GroundTruth, read_json
-from scb_d2.errors import ConfigError, DataError
+from scb_d2.errors import DataError
 
 from .metrics import RunTables
+from .operating_point import OperatingPoint
 
-__all__ = ["OperatingPoint", "changes", "load_match_counts", "most_changed"]
+__all__ = ["changes", "load_match_counts", "lowest_scores", "most_changed"]
 
 Array = NDArray[Any]
 
@@ -25,37 +24,21 @@ _COUNT_LIMITS = (0, 1, 2, 5, 10)
 _COUNT_NAMES = ("0", "1", "2", "3-5", "6-10", ">10")
 
 
-@dataclass(frozen=True)
-class OperatingPoint:
-    """Which detections are kept when objects are called found.
+def lowest_scores(
+    point: OperatingPoint, pairs: Sequence[tuple[RunTables, RunTables]], num_images: int
+) -> Array:
+    """From which score on detections are kept, for each size by itself.
 
-    Attributes:
-        fp_per_image: keep by falling score within this many false positives per image, in each
-            run by itself; or
-        score: keep from this score on.
+    Returns:
+        (k, 2, bins) float64, for the baseline and the candidate of each seed pair.
     """
-
-    fp_per_image: float | None = 1.0
-    score: float | None = None
-
-    def __post_init__(self) -> None:
-        if (self.fp_per_image is None) == (self.score is None):
-            raise ConfigError("gained and lost objects: give either --at-fp or --at-score.")
-
-    def describe(self) -> str:
-        """In words."""
-        if self.score is not None:
-            return f"detections of score ≥ {self.score:g}"
-        return f"detections within {self.fp_per_image:g} false positives per image in each run"
-
-    def lowest_score(self, run: RunTables, num_images: int) -> float:
-        """Detections of this run are kept from this score on (inclusive)."""
-        if self.score is not None:
-            return self.score
-        curve = run.recall.curve(np.ones(num_images, dtype=np.int64))
-        _, above = curve.at_false_positives(self.fp_per_image)
-        # Finite, since an object that nothing finds has the score -inf.
-        return -sys.float_info.max if above is None else float(np.nextafter(above, np.inf))
+    ones = np.ones(num_images, dtype=np.int64)
+    rows = []
+    for pair in pairs:
+        curves = [run.recall.curve(ones) for run in pair]
+        sizes = range(1, curves[0].table.num_bins + 1)
+        rows.append([[point.lowest_score(n, curve, curves[0]) for n in sizes] for curve in curves])
+    return np.array(rows, dtype=np.float64)
 
 
 def changes(

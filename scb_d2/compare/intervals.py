@@ -1,4 +1,4 @@
-"""Intervals and verdicts over training seeds: paired t, two-level bootstrap, Holm's adjustment.
+"""Intervals over training seeds: paired t and two-level bootstrap; Holm's adjustment.
 
 The unit of replication is the training seed, paired between the arms. Single runs differ by 1-2 AP
 and more, so one seed per arm cannot tell.
@@ -7,19 +7,17 @@ and more, so one seed per arm cannot tell.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-__all__ = ["MetricComparison", "compare_metric", "holm", "paired_t"]
+__all__ = ["MetricComparison", "compare_metric", "detectable_difference", "holm", "paired_t"]
 
 Array = NDArray[Any]
-
-BETTER, WORSE = "candidate better", "candidate worse"
-OPEN, ONE_SEED = "no difference shown", "cannot tell"
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -28,23 +26,27 @@ class MetricComparison:
 
     Attributes:
         baseline, candidate: k values, by seed pair.
-        t_interval: paired Student t over the seed pairs; None below two pairs.
-        bootstrap_interval: percentiles of the two-level bootstrap; None without one.
-        interval: the wider of the two, which the verdict uses.
+        t_interval: paired Student t over the seed pairs; None where they cannot tell (fewer than
+            two, or the same difference in all of them).
+        bootstrap_interval: percentiles of the two-level bootstrap; None without one. Alone it
+            covers too little with few seeds, so it only ever widens the t interval.
         p_value: the larger of the t test's and of the bootstrap's, normal with its standard error;
-            None below two pairs.
-        adjusted_p: after Holm's adjustment; None for the primary metric, which needs none.
-        verdict: in words.
+            None where `t_interval` is.
     """
 
     baseline: tuple[float, ...]
     candidate: tuple[float, ...]
-    t_interval: tuple[float, float] | None
-    bootstrap_interval: tuple[float, float] | None
-    interval: tuple[float, float] | None
+    t_interval: Interval | None
+    bootstrap_interval: Interval | None
     p_value: float | None
-    adjusted_p: float | None = None
-    verdict: str = ONE_SEED
+
+    @property
+    def interval(self) -> Interval | None:
+        """The hull of both intervals; None where there is no t interval."""
+        if self.t_interval is None or self.bootstrap_interval is None:
+            return self.t_interval
+        (t_low, t_high), (low, high) = self.t_interval, self.bootstrap_interval
+        return min(t_low, low), max(t_high, high)
 
     @property
     def difference(self) -> float:
@@ -56,42 +58,48 @@ class MetricComparison:
         """(k,) differences, by seed pair."""
         return np.subtract(self.candidate, self.baseline)
 
-    def judged(self, confidence: float, adjusted_p: float | None = None) -> MetricComparison:
-        """The same with the verdict.
-
-        Args:
-            confidence: of the interval.
-            adjusted_p: Holm's p-value, which must not exceed 1 - confidence beside the interval
-                leaving out 0; None for the primary metric, which the interval alone decides.
-        """
-        verdict = ONE_SEED
-        if self.p_value is not None and self.interval is not None:
-            low, high = self.interval
-            shown = adjusted_p is None or adjusted_p <= 1 - confidence + 1e-12
-            verdict = OPEN
-            if shown and (low > 0 or high < 0):
-                verdict = BETTER if low > 0 else WORSE
-        return replace(self, adjusted_p=adjusted_p, verdict=verdict)
-
 
 def paired_t(
     differences: Sequence[float] | Array, confidence: float = 0.95
-) -> tuple[tuple[float, float], float] | None:
+) -> tuple[Interval, float] | None:
     """Student's paired t interval and two-sided p-value.
 
     Returns:
-        ((low, high), p), or None below two differences. Without any spread the interval is the
-        mean itself, p 0 (1 where the mean is 0).
+        ((low, high), p). None below two differences, and where all are the same number other than
+        0: without spread there is nothing to measure them by. All 0 give ((0, 0), 1).
     """
     values = np.asarray(differences, dtype=np.float64)
     if len(values) < 2:
         return None
-    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
-    if error == 0:
-        return (float(mean), float(mean)), float(mean == 0)
-    half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * error
-    p_value = 2 * stats.t.sf(abs(mean) / error, len(values) - 1)
-    return (float(mean - half), float(mean + half)), float(p_value)
+    if np.ptp(values) <= 1e-9 * max(1.0, float(np.abs(values).max())):
+        return None if abs(values[0]) > 1e-9 else ((0.0, 0.0), 1.0)
+    test = stats.ttest_1samp(values, 0.0)
+    low, high = test.confidence_interval(confidence)
+    return (float(low), float(high)), float(test.pvalue)
+
+
+def detectable_difference(
+    differences: Sequence[float] | Array, power: float = 0.8, confidence: float = 0.95
+) -> float | None:
+    """The smallest true difference that as many seeds would have shown with this power.
+
+    The two-sided paired t test at the spread of these differences, by the noncentral t
+    distribution (neglecting the other tail).
+
+    Returns:
+        A size >= 0 in the unit of the differences; None below two of them.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    if len(values) < 2:
+        return None
+    freedom = len(values) - 1
+    critical = stats.t.ppf(0.5 + confidence / 2, freedom)
+    low, high = critical, critical + 10.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        shown = stats.nct.sf(critical, freedom, middle)
+        low, high = (middle, high) if shown < power else (low, middle)
+    return float(high * values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -111,7 +119,7 @@ def compare_metric(
     resampled: Array | None,
     confidence: float = 0.95,
 ) -> MetricComparison:
-    """Both intervals of one metric, without verdict: see :meth:`MetricComparison.judged`.
+    """Both intervals of one metric.
 
     Args:
         baseline: k values, by seed pair.
@@ -127,18 +135,16 @@ def compare_metric(
     if resampled is not None and np.isfinite(resampled).any():
         kept = resampled[np.isfinite(resampled)]
         tail = (1 - confidence) / 2
-        bootstrap = tuple(float(value) for value in np.quantile(kept, (tail, 1 - tail)))
-        if p_value is not None:
+        low, high = np.quantile(kept, (tail, 1 - tail))
+        bootstrap = float(low), float(high)
+        error = kept.std(ddof=1) if len(kept) > 1 else 0.0
+        if p_value is not None and error > 0:
             # Counting resamples beyond 0 could not go below 2 / B, which Holm multiplies.
-            error = kept.std(ddof=1) if len(kept) > 1 else np.inf
-            z = abs(differences.mean()) / error if error else np.inf
-            p_value = max(p_value, float(2 * stats.norm.sf(z)))
-    known = [interval for interval in (t_interval, bootstrap) if interval is not None]
+            p_value = max(p_value, float(2 * stats.norm.sf(abs(differences.mean()) / error)))
     return MetricComparison(
         baseline=tuple(map(float, baseline)),
         candidate=tuple(map(float, candidate)),
         t_interval=t_interval,
         bootstrap_interval=bootstrap,
-        interval=max(known, key=lambda pair: pair[1] - pair[0]) if known else None,
         p_value=p_value,
     )

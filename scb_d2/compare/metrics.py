@@ -11,17 +11,90 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from scb_d2.data.reader.coco import Detections, GroundTruth
+from scb_d2.errors import ConfigError
 from scb_d2.evaluation.average_precision import PrecisionTable, size_suffixes
 from scb_d2.evaluation.detection_matching import ScoredMatches, match_by_score
-from scb_d2.evaluation.recall import RecallCurve, RecallPoint, RecallSettings, RecallTable
+from scb_d2.evaluation.recall import RecallSettings
+from scb_d2.evaluation.recall_curve import RecallCurve, RecallTable
 from scb_d2.evaluation.size_bins import object_areas
 
-__all__ = ["RunTables", "bootstrap_differences", "is_judged", "metric_names", "pair_metrics"]
+from .operating_point import OperatingPoint
+
+__all__ = ["Metric", "RunTables", "bootstrap_differences", "list_metrics", "pair_metrics"]
 
 Array = NDArray[Any]
 
-# Said beside the others, but neither good nor bad by themselves: no verdict is drawn from them.
-_CONTEXT = ("precision", "fp_per_image")
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a run.
+
+    Attributes:
+        name: how tables and flags write it.
+        family: `AP`, `AP50`, `AP75`, `recall`, `precision` or `fp_per_image`.
+        size: `all` or a size bin.
+        point: which detections count; None for AP, which takes them all.
+        judged: whether a verdict is drawn. Recall at a fixed score, precision and false positives
+            are context: neither good nor bad by themselves.
+    """
+
+    name: str
+    family: str
+    size: str = "all"
+    point: OperatingPoint | None = None
+    judged: bool = True
+
+
+def list_metrics(
+    recall: RecallSettings, recall_at: OperatingPoint, primary: str | None = None
+) -> tuple[Metric, ...]:
+    """The metrics of a comparison, the primary one first.
+
+    Few are judged: the primary, AP, AP by size, and recall by size at one operating point. The
+    scores and false positives per image of `recall` give context.
+
+    Args:
+        recall: what is measured.
+        recall_at: where recall is judged.
+        primary: name of the primary metric; by default AP of the smallest objects.
+
+    Raises:
+        ConfigError: no metric has the name `primary`.
+    """
+    names = recall.bins.names
+    by_size = [
+        Metric(f"AP{suffix}", "AP", size)
+        for suffix, size in zip(size_suffixes(names), names, strict=True)
+    ]
+    judged = [*by_size, Metric("AP", "AP")]
+    judged += [_recall(size, recall_at, judged=True) for size in (*names, "all")]
+    further = [Metric("AP50", "AP50"), Metric("AP75", "AP75")]
+    first = [m for m in (*judged, *further) if m.name == (primary or judged[0].name)]
+    if not first:
+        allowed = ", ".join(m.name for m in (*judged, *further))
+        raise ConfigError(f"primary metric {primary!r}: must be one of {allowed}.")
+    context = []
+    for score in recall.thresholds:
+        point = OperatingPoint("score", score)
+        context += [_recall(size, point) for size in (*names, "all")]
+        context.append(Metric(f"precision_{score:g}", "precision", "all", point, judged=False))
+        context += [
+            Metric(f"fp_per_image_{size}_{score:g}", "fp_per_image", size, point, judged=False)
+            for size in (*names, "all")
+        ]
+    for limit in recall.fp_per_image:
+        context += [_recall(size, OperatingPoint("fp", limit)) for size in (*names, "all")]
+    known = {m.name for m in judged}
+    return (
+        *first,
+        *(m for m in judged if m != first[0]),
+        *(m for m in context if m.name not in known),
+    )
+
+
+def _recall(size: str, point: OperatingPoint, judged: bool = False) -> Metric:
+    where = {"score": "", "fp": "fp", "baseline": "fp=baseline@"}[point.kind]
+    return Metric(f"recall_{size}_{where}{point.value:g}", "recall", size, point, judged)
 
 
 @dataclass(frozen=True)
@@ -43,6 +116,7 @@ class RunTables:
     ) -> RunTables:
         """Match one run; see :func:`scb_d2.evaluation.recall.evaluate_recall`."""
         areas = object_areas(ground_truth, settings.area, area_scales)
+        scales = area_scales if settings.area == "input" else None
         matches = match_by_score(
             ground_truth,
             detections,
@@ -54,74 +128,59 @@ class RunTables:
             settings=settings,
             matches=matches,
             precision=PrecisionTable.from_detections(
-                ground_truth,
-                detections,
-                bins=settings.bins,
-                areas=areas,
-                area_scales=area_scales if settings.area == "input" else None,
+                ground_truth, detections, bins=settings.bins, areas=areas, area_scales=scales
             ),
             recall=RecallTable.from_matches(
-                ground_truth, detections, matches, settings.bins, areas
+                ground_truth, detections, matches, settings.bins, areas, scales
             ),
         )
 
 
-def metric_names(settings: RecallSettings) -> list[str]:
-    """Names of the metrics of :func:`pair_metrics`, in its order.
-
-    `recall_small_0.1` is recall at score 0.1; `recall_small_fp1` at 1 false positive per image;
-    `recall_small_fp=baseline@0.1` at the false positives per image that the baseline of the pair
-    makes at score 0.1.
-    """
-    sizes = settings.bins.names
-    names = ["AP", "AP50", "AP75", *(f"AP{s}" for s in size_suffixes(settings.bins.names))]
-    for value in settings.thresholds:
-        names += [f"recall_{size}_{value:g}" for size in sizes]
-    for value in settings.fp_per_image:
-        names += [f"recall_{size}_fp{value:g}" for size in sizes]
-    for value in settings.thresholds:
-        names += [f"recall_{size}_fp=baseline@{value:g}" for size in sizes]
-    for kind in _CONTEXT:
-        names += [f"{kind}_{value:g}" for value in settings.thresholds]
-    return names
-
-
-def is_judged(name: str) -> bool:
-    """Whether more of a metric is better, so that a verdict can be drawn."""
-    return not name.startswith(_CONTEXT)
-
-
 def pair_metrics(
-    baseline: RunTables, candidate: RunTables, image_weights: Array
+    metrics: Sequence[Metric], baseline: RunTables, candidate: RunTables, image_weights: Array
 ) -> tuple[Array, Array]:
-    """Values of :func:`metric_names` of the two runs of one seed, in percent.
+    """Values of the metrics of the two runs of one seed, in percent.
 
     Args:
+        metrics: n of them.
         baseline: a run.
         candidate: its partner.
         image_weights: (N,) how often each image counts.
+
+    Returns:
+        Two (n,) float64.
     """
-    settings = baseline.settings
+    sizes = {name: n for n, name in enumerate(("all", *baseline.settings.bins.names))}
     curves = [run.recall.curve(image_weights) for run in (baseline, candidate)]
-    points = [[curve.at_score(s) for s in settings.thresholds] for curve in curves]
-    allowed = [_fp_per_image(point, curves[0]) for point in points[0]]
-    # The baseline's own point, not the nearest below: its false positives may tie in score.
-    matched = [points[0], [curves[1].at_false_positives(fp)[0] for fp in allowed]]
     values = []
-    for run, curve, at_score, at_baseline in zip(
-        (baseline, candidate), curves, points, matched, strict=True
-    ):
-        at_fp = [curve.at_false_positives(fp)[0] for fp in settings.fp_per_image]
-        recall = [point.recall[1:] for point in (*at_score, *at_fp, *at_baseline)]
-        context = [point.precision for point in at_score]
-        context += [_fp_per_image(point, curve) for point in at_score]
+    for run, curve in zip((baseline, candidate), curves, strict=True):
+        precision = run.precision.ap_metrics(image_weights)
         values.append(
-            np.concatenate([[*run.precision.ap_metrics(image_weights).values()], *recall, context])
+            np.array(
+                [
+                    precision[m.name]
+                    if m.point is None
+                    else _at_point(m, m.point, sizes[m.size], curve, curves[0])
+                    for m in metrics
+                ]
+            )
         )
     return values[0], values[1]
 
 
+def _at_point(
+    metric: Metric, point: OperatingPoint, size: int, curve: RecallCurve, baseline: RecallCurve
+) -> float:
+    if metric.family == "recall":
+        return point.recall(size, curve, baseline)
+    counts = curve.at_score(point.value)
+    if metric.family == "precision":
+        return counts.precision
+    return float(counts.false_positives[size]) / max(curve.num_images, 1)
+
+
 def bootstrap_differences(
+    metrics: Sequence[Metric],
     pairs: Sequence[tuple[RunTables, RunTables]],
     num_images: int,
     resamples: int,
@@ -134,6 +193,7 @@ def bootstrap_differences(
     and drawing them anew for each run would average their share of the noise away.
 
     Args:
+        metrics: n of them.
         pairs: k pairs (baseline, candidate).
         num_images: N.
         resamples: B.
@@ -141,17 +201,13 @@ def bootstrap_differences(
         progress: whether to show a progress bar on stderr.
 
     Returns:
-        (B, metrics) float64; NaN where a resample has no object of a size.
+        (B, n) float64; NaN where a resample has no object of a size.
     """
     rng = np.random.default_rng(seed)
-    out = np.empty((resamples, len(metric_names(pairs[0][0].settings))))
+    out = np.empty((resamples, len(metrics)))
     for row in tqdm(out, desc="bootstrap", unit="resample", disable=not progress, mininterval=1):
         drawn, copies = np.unique(rng.integers(0, len(pairs), len(pairs)), return_counts=True)
         weights = np.bincount(rng.integers(0, num_images, num_images), minlength=num_images)
-        differences = [np.subtract(*pair_metrics(*pairs[n], weights)[::-1]) for n in drawn]
+        differences = [np.subtract(*pair_metrics(metrics, *pairs[n], weights)[::-1]) for n in drawn]
         row[:] = np.average(differences, axis=0, weights=copies)
     return out
-
-
-def _fp_per_image(point: RecallPoint, curve: RecallCurve) -> float:
-    return point.false_positives / max(curve.num_images, 1)

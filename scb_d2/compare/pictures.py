@@ -27,8 +27,7 @@ def draw_change(
     ground_truth: GroundTruth,
     image: int,
     detections: tuple[Detections, Detections],
-    outcomes: tuple[Array, Array],
-    lowest_scores: tuple[float, float],
+    false_positives: tuple[Array, Array],
     found: Array,
     image_root: Path | None,
 ) -> Figure:
@@ -38,8 +37,7 @@ def draw_change(
         ground_truth: G objects.
         image: index of the image.
         detections: of baseline and candidate.
-        outcomes: of their detections: 1 right, 0 wrong, -1 ignored.
-        lowest_scores: from which detections of each are kept.
+        false_positives: (D,) bool each, which of their detections are kept and find nothing.
         found: (2, G) bool.
         image_root: folder of the images; without it boxes are drawn on grey.
     """
@@ -49,18 +47,17 @@ def draw_change(
     here = (ground_truth.image == image) & ~ground_truth.ignored
     gained, lost = here & found[1] & ~found[0], here & found[0] & ~found[1]
     both = here & found.all(0)
-    for axes, run, outcome, lowest, name, changed in zip(
+    for axes, run, false, name, changed in zip(
         figure.subplots(1, 2),
         detections,
-        outcomes,
-        lowest_scores,
+        false_positives,
         ("baseline", "candidate"),
         ((lost, _LOST, "--"), (gained, _GAINED, "-")),
         strict=True,
     ):
         axes.imshow(pixels)
         axes.axis("off")
-        wrong = (run.image == image) & (run.scores >= lowest) & (outcome == 0)
+        wrong = (run.image == image) & false
         mask, colour, style = changed
         draw_boxes(axes, _xyxy(run.boxes[wrong]), _FALSE, 1.0, ":")
         draw_boxes(axes, _xyxy(ground_truth.boxes[both]), _BOTH, 1.2)

@@ -32,11 +32,19 @@ def headline(result: dict[str, Any]) -> str:
             f"{name} (primary): cannot tell from one seed per arm (difference "
             f"{_signed(row['difference'])}); train at least two."
         )
-    if row["interval"] is None:
+    if math.isnan(row["difference"]):
         return f"{name} (primary): cannot tell, since no object of this size is there."
+    if row["interval"] is None:
+        return (
+            f"{name} (primary): cannot tell, since all seed pairs differ by the same "
+            f"{_signed(row['difference'])}."
+        )
+    adjusted = row["adjusted_p"]
+    further = "" if adjusted is None else f", p {_number(adjusted, 3)} after Holm's adjustment"
     return (
         f"{name} (primary): {row['verdict']}; difference {_signed(row['difference'])}, "
-        f"{result['rules']['confidence']:.0%} interval {_interval(row['interval'])} over {over}."
+        f"{result['rules']['confidence']:.0%} interval {_interval(row['interval'])} over {over}"
+        f"{further}."
     )
 
 
@@ -77,7 +85,7 @@ def comparison_html(result: dict[str, Any], folder: Path) -> str:
 
 
 def comparison_figure(result: dict[str, Any]) -> Figure:
-    """Differences of every metric with a verdict: seed pairs, mean and the wider interval."""
+    """Differences of every metric with a verdict: seed pairs, mean and interval."""
     names = [name for name, row in result["metrics"].items() if row["verdict"] is not None]
     figure = Figure(figsize=(9, 1.6 + 0.27 * len(names)), layout="constrained")
     axes = figure.add_subplot()
@@ -104,7 +112,7 @@ def comparison_figure(result: dict[str, Any]) -> Figure:
     axes.set_xlabel("candidate - baseline, percentage points")
     rules = result["rules"]
     axes.set_title(
-        f"diamond: mean, dots: seed pairs ({len(result['pairs'])}), line: the wider "
+        f"diamond: mean, dots: seed pairs ({len(result['pairs'])}), line: "
         f"{rules['confidence']:.0%} interval (arrow: goes on)\nsize of an object: {rules['size']}; "
         f"recall at IoU ≥ {rules['iou']:g}",
         fontsize=9,
@@ -124,21 +132,37 @@ def _axis_limit(rows: list[dict[str, Any]]) -> float:
 
 def _tables(result: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
     level = f"{result['rules']['confidence']:.0%}"
-    metrics = [
+    rows = result["metrics"].items()
+    judged = [
         [
             f"{name} (primary)" if name == result["primary"] else name,
             _mean(row["baseline_mean"], row["baseline_spread"]),
             _mean(row["candidate_mean"], row["candidate_spread"]),
             _signed(row["difference"]),
-            _interval(row["t_interval"]),
-            _interval(row["bootstrap_interval"]),
+            _interval(row["interval"]),
+            _number(row["detectable"]),
+            _number(row["p_value"], 4),
             "" if row["adjusted_p"] is None else _number(row["adjusted_p"], 4),
-            row["verdict"] or "",
+            row["verdict"],
         ]
-        for name, row in result["metrics"].items()
+        for name, row in rows
+        if row["judged"]
     ]
-    headers = ["metric", "baseline", "candidate", "difference", f"t {level}", f"bootstrap {level}"]
-    tables = [("Metrics", [*headers, "Holm p", "verdict"], metrics)]
+    headers = ["metric", "baseline", "candidate", "difference", f"{level} interval"]
+    headers += ["could have been seen", "p", "p (Holm)", "verdict"]
+    context = [
+        [
+            name,
+            _mean(row["baseline_mean"], row["baseline_spread"]),
+            _mean(row["candidate_mean"], row["candidate_spread"]),
+            _signed(row["difference"]),
+        ]
+        for name, row in rows
+        if not row["judged"]
+    ]
+    tables = [("Metrics", headers, judged)]
+    if context:
+        tables.append(("Context, without verdict", headers[:4], context))
     titles = {"by_size": "size", "by_match_count": "anchors matched (M)"}
     for key, title in titles.items():
         if key not in result["changes"]:
@@ -174,12 +198,17 @@ def _rules(result: dict[str, Any]) -> list[str]:
         f"Confidence {rules['confidence']:.0%}; {rules['resamples']} resamples of the bootstrap, "
         f"seed {rules['bootstrap_seed']}.",
         "AP: COCO's rules, IoU 0.50:0.95, 100 detections per image and class.",
-        f"Recall: {rules['match']}; IoU ≥ {rules['iou']:g}; recall_small_0.1 keeps scores ≥ 0.1, "
-        "recall_small_fp1 at most 1 false positive per image, recall_small_fp=baseline@0.1 as "
-        "many as the pair's baseline makes at score 0.1.",
+        f"Recall is judged at {rules['recall_at']}: {rules['operating point']}.",
+        f"Recall: {rules['match']}; IoU ≥ {rules['iou']:g}; recall_small_0.3 keeps scores ≥ 0.3, "
+        "recall_small_fp1 at most 1 false positive of small boxes per image, "
+        "recall_small_fp=baseline@0.3 as many of them as the pair's baseline makes at score 0.3.",
         f"Size: {rules['size']}; {bins}.",
-        f"Gained and lost: means over the seed pairs, {rules['gained and lost']}.",
-        "precision and fp_per_image stand beside recall and have no verdict of their own.",
+        "A false positive is of the size of its own box, as in COCO's AP of a size.",
+        "Gained and lost: means over the seed pairs, at the operating point of recall.",
+        "Could have been seen: the smallest true difference that as many seeds with this spread "
+        "show with a power of 80 %, before any adjustment.",
+        "Recall at a fixed score, precision and fp_per_image move with the scores: no verdict is "
+        "drawn from them.",
     ]
 
 

@@ -1,16 +1,18 @@
-"""One file that holds an experiment: command, settings, hardware, all metrics of all runs."""
+"""One file that holds an experiment: command, commit, settings, hardware, all metrics."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
+from scb_d2.compare.run import Comparison
 from scb_d2.utils.hardware import hardware
+from scb_d2.utils.revision import revision
 
-from .plan import MARKER, Experiment, TrainingRun
+from .plan import Experiment, TrainingRun
+from .training import run_state
 
 __all__ = ["summarize"]
 
@@ -24,10 +26,14 @@ _SETTINGS = {
 }
 _DIGITS = 4
 _COMPARED = (
+    "family",
+    "size",
+    "operating_point",
     "difference",
     "t_interval",
     "bootstrap_interval",
     "interval",
+    "detectable",
     "p_value",
     "adjusted_p",
     "verdict",
@@ -36,45 +42,53 @@ _COMPARED = (
 
 def summarize(
     experiment: Experiment,
+    arms: Mapping[str, list[TrainingRun]],
     command: str,
-    results: Mapping[tuple[str, str], Mapping[str, Any]],
+    comparisons: Mapping[tuple[str, str], Comparison],
 ) -> dict[str, Any]:
     """Collect what a table of results needs.
 
     Args:
-        experiment: whose runs are finished.
+        experiment: the plan.
+        arms: its finished runs, from :func:`scb_d2.experiment.training.finished_arms`.
         command: what was typed.
-        results: by (baseline, candidate): `Comparison.result` of
-            :func:`scb_d2.compare.run.compare_arms`.
+        comparisons: by (baseline, candidate), judged together.
 
     Returns:
-        JSON values. `arms` hold their overrides, the metrics of each run by seed and its minutes
-        (null for a run that was interrupted and resumed); `comparisons` the differences, intervals,
-        p-values and verdicts. Numbers are rounded to four digits.
+        JSON values. `commit` is that of the runs, `judged_by` that of the judge. `arms` hold their
+        overrides, the metrics of each run by seed and its minutes (null for a run that was
+        interrupted and resumed); `comparisons` the differences, intervals,
+        p-values and verdicts of the judged metrics. Numbers are rounded to four digits.
     """
-    runs_of_first = next(iter(experiment.arms.values()))
+    results = {pair: comparison.result for pair, comparison in comparisons.items()}
+    runs_of_first = next(iter(arms.values()))
     first = runs_of_first[0]
     config = yaml.safe_load((first.folder / "config.yaml").read_text(encoding="utf-8"))
     any_result = next(iter(results.values()))
+    planned = len(next(iter(experiment.arms.values())))
     return {
         "command": command,
+        "commit": run_state(first)["run"]["commit"],
+        "judged_by": revision(),
         "plan": experiment.plan.name,
         "config": first.config.name,
         **{name: _at(config, key) for name, key in _SETTINGS.items()},
         "num_gpus": first.num_gpus,
         "seeds": [run.seed for run in runs_of_first],
+        "seeds_planned": planned,
         "hardware": hardware(),
         "test_images": any_result["num_images"],
         "test_objects": any_result["objects"],
         "primary": any_result["primary"],
+        "confirmatory": list(experiment.confirmatory),
         "rules": any_result["rules"],
         "arms": {
             name: {
                 "overrides": dict(zip(runs[0].opts[::2], runs[0].opts[1::2], strict=True)),
-                "minutes": [_minutes(run) for run in runs],
+                "minutes": [_rounded(run_state(run).get("minutes")) for run in runs],
                 "metrics": _metrics_of(name, results),
             }
-            for name, runs in experiment.arms.items()
+            for name, runs in arms.items()
         },
         "comparisons": [
             {
@@ -83,6 +97,7 @@ def summarize(
                 "metrics": {
                     name: {key: _rounded(row[key]) for key in _COMPARED}
                     for name, row in result["metrics"].items()
+                    if row["judged"]
                 },
             }
             for (baseline, candidate), result in results.items()
@@ -102,13 +117,9 @@ def _metrics_of(
     return {
         name: {str(seed): _rounded(value) for seed, value in zip(seeds, row[side], strict=True)}
         for name, row in result["metrics"].items()
-        if "fp=baseline" not in name  # depends on the partner
+        # What is taken at the baseline's false positives depends on the partner.
+        if not str(row["operating_point"]).startswith("baseline@")
     }
-
-
-def _minutes(run: TrainingRun) -> float | None:
-    state = json.loads((run.folder / MARKER).read_text(encoding="utf-8"))
-    return _rounded(state.get("minutes"))
 
 
 def _at(config: dict[str, Any], key: str) -> Any:

@@ -2,17 +2,21 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from scb_d2.cli import main
-from scb_d2.compare.gained_lost import OperatingPoint, load_match_counts
+from scb_d2.compare.gained_lost import load_match_counts
 from scb_d2.compare.intervals import compare_metric
-from scb_d2.compare.metrics import RunTables, bootstrap_differences, metric_names
+from scb_d2.compare.metrics import RunTables, bootstrap_differences, list_metrics
+from scb_d2.compare.operating_point import OperatingPoint
 from scb_d2.compare.report import comparison_figure, comparison_markdown
-from scb_d2.compare.run import CompareSettings, compare_arms
+from scb_d2.compare.run import compare_arms
 from scb_d2.compare.runs import Arms, Run, load_arms, pair_runs
+from scb_d2.compare.settings import CompareChoices, CompareSettings, recall_of_runs
 from scb_d2.data.reader.coco import load_detections, load_ground_truth
 from scb_d2.errors import ConfigError, DataError
 from scb_d2.evaluation.recall import RecallSettings, evaluate_recall
@@ -57,9 +61,8 @@ def test_a_large_difference_is_found_and_written(runs, tmp_path, capsys):
     result = json.loads((out / "compare.json").read_text())
     assert [row["seed"] for row in result["pairs"]] == [1, 2, 3]
     assert result["metrics"]["APs"]["verdict"] == "candidate better"
-    low, high = result["metrics"]["recall_small_0.01"]["t_interval"]
+    low, high = result["metrics"]["recall_small_fp=baseline@0.3"]["interval"]
     assert low <= 40 <= high
-    assert result["metrics"]["precision_0.1"]["verdict"] is None
     page = (out / "compare.html").read_text()
     # One file: nothing is loaded from elsewhere.
     assert all(src.startswith("data:") for src in re.findall(r"src='([^']+)'", page))
@@ -68,39 +71,73 @@ def test_a_large_difference_is_found_and_written(runs, tmp_path, capsys):
 
 def test_values_are_those_of_scb_d2_recall(runs):
     arms = load_arms(runs["base"], runs["cand"])
-    result = compare_arms(arms, CompareSettings(resamples=0)).result
+    recall = RecallSettings(fp_per_image=(1.0,))
+    result = compare_arms(arms, CompareSettings(recall=recall, resamples=0)).result
     for n, pair in enumerate(arms.detections):
         for arm, run in zip(("baseline", "candidate"), pair, strict=True):
-            settings = RecallSettings(fp_per_image=(1.0,))
-            table = evaluate_recall(arms.ground_truth, run, settings)
+            table = evaluate_recall(arms.ground_truth, run, recall)
             row = {name: metric[arm][n] for name, metric in result["metrics"].items()}
             assert row["APs"] == table["metrics"]["APs"]
             assert row["recall_small_0.3"] == table["thresholds"][2]["recall"]["small"]
             assert row["recall_medium_fp1"] == table["equal_false_positives"][0]["recall"]["medium"]
-            assert row["fp_per_image_0.1"] == table["thresholds"][1]["fp_per_image"]
+            for size, false in table["thresholds"][1]["fp_per_image"].items():
+                assert row[f"fp_per_image_{size}_0.1"] == false
 
 
-def test_recall_at_the_baselines_false_positives():
+def test_recall_at_a_fixed_score_is_context_without_verdict(runs, tmp_path):
+    assert main(command(runs, tmp_path / "out", "--pictures", "0")) == 0
+    metrics = json.loads((tmp_path / "out" / "compare.json").read_text())["metrics"]
+    assert metrics["recall_small_0.1"]["difference"] > 20
+    for name, row in metrics.items():
+        fixed = str(row["operating_point"]).startswith(("score@", "fp@"))
+        assert (row["verdict"] is None) == fixed == (not row["judged"]), name
+    page = (tmp_path / "out" / "compare.md").read_text()
+    assert "## Context, without verdict" in page
+    judged = page.split("## Context")[0]
+    assert "recall_small_fp=baseline@0.3" in judged and "recall_small_0.1" not in judged
+
+
+def test_few_metrics_are_judged():
+    names = [m.name for m in CompareSettings().metrics if m.judged]
+    recall = [f"recall_{size}_fp=baseline@0.3" for size in ("small", "medium", "large", "all")]
+    assert names == ["APs", "APm", "APl", "AP", *recall]
+    chosen = CompareSettings(primary="AP50", recall_at=OperatingPoint("fp", 1.0))
+    assert [m.name for m in chosen.metrics][:2] == ["AP50", "APs"]
+    assert {m.judged for m in chosen.metrics if m.name == "recall_small_fp1"} == {True}
+    with pytest.raises(ConfigError, match="no verdict"):
+        CompareSettings(recall_at=OperatingPoint("score", 0.3))
+
+
+@pytest.mark.parametrize("text", ["0.3", "baseline", "fp@", "fp@x", "fp@-1", "score@inf"])
+def test_malformed_operating_points(text):
+    with pytest.raises(ConfigError, match="operating point"):
+        OperatingPoint.parse(text)
+
+
+def test_recall_at_the_baselines_false_positives_of_the_size():
     data = scene(2)
     truth = load_ground_truth(data)
-    small, other = (row["bbox"] for row in data["annotations"][:2])
-    miss = [250.0, 150.0, 30.0, 30.0]
+    small, other, medium = (row["bbox"] for row in data["annotations"][:3])
+    miss, large_miss = [250.0, 150.0, 30.0, 30.0], [150.0, 100.0, 99.0, 99.0]
 
     def rows(*pairs):
         results = [{"image_id": 1, "category_id": 1, "bbox": box, "score": s} for box, s in pairs]
         return load_detections(results, truth)
 
-    # At score 0.3 the baseline makes one false positive; the candidate's second object comes
-    # after its second false positive.
-    base = rows((small, 0.9), (miss, 0.5), (other, 0.1))
-    cand = rows((small, 0.95), (miss, 0.8), (miss, 0.7), (other, 0.6))
+    # From score 0.3 the baseline has one false positive, a small box. The candidate finds the
+    # second small object before its second small false positive; its large one does not matter.
+    base = rows((small, 0.9), (miss, 0.5), (other, 0.1), (medium, 0.1))
+    cand = rows(
+        (small, 0.95), (large_miss, 0.9), (miss, 0.8), (other, 0.7), (miss, 0.6), (medium, 0.65)
+    )
     run = Run("x", None, {}, None)
     arms = Arms(truth, None, ((run, run),), ((base, cand),), None)
     result = compare_arms(arms, CompareSettings(resamples=0)).result["metrics"]
-    assert result["recall_small_0.3"]["baseline"] == (25.0,)
-    assert result["recall_small_0.3"]["candidate"] == (50.0,)
-    assert result["recall_small_fp=baseline@0.3"]["baseline"] == (25.0,)
-    assert result["recall_small_fp=baseline@0.3"]["candidate"] == (25.0,)
+    sizes = ("small", "medium", "all")
+    found = {s: result[f"recall_{s}_fp=baseline@0.3"] for s in sizes}
+    assert [found[s]["baseline"][0] for s in sizes] == pytest.approx([25, 0, 100 / 6])
+    # Medium: no false positive of that size at all, so everything counts.
+    assert [found[s]["candidate"][0] for s in sizes] == pytest.approx([50, 50, 100 / 6])
 
 
 def test_one_seed_per_arm_cannot_tell(runs, tmp_path, capsys):
@@ -140,8 +177,7 @@ def test_gained_and_lost_objects_by_size_and_match_count(tmp_path):
     pair = tuple(load_detections(rows, truth) for rows in (base, cand))
     arms = Arms(truth, None, ((run, run),), (pair,), None)
     counts = {"1": 0, "2": 1, "3": 30, "4": 3, "5": 1}
-    settings = CompareSettings(resamples=0, point=OperatingPoint(None, 0.5))
-    comparison = compare_arms(arms, settings, match_counts=counts)
+    comparison = compare_arms(arms, CompareSettings(resamples=0), match_counts=counts)
     changes = comparison.result["changes"]
     columns = ("objects", "gained", "lost", "net")
     sizes = {n: tuple(row[c] for c in columns) for n, row in changes["by_size"].items()}
@@ -178,9 +214,10 @@ def test_bad_match_counts(tmp_path, content, says):
 
 
 def test_bootstrap_covers_a_known_effect_with_seed_and_image_noise():
-    """Every seed and every image shift the rate; the wider interval covers at least as often."""
+    """Every seed and every image shift the rate; the hull covers at least as often."""
     covered, trials, effect = 0, 30, 0.15
-    name = metric_names(RecallSettings(fp_per_image=())).index("recall_small_0.01")
+    recall, point = RecallSettings(), OperatingPoint("score", 0.01)
+    metrics = [m for m in list_metrics(recall, point) if m.name == "recall_small_0.01"]
     for trial in range(trials):
         rng = np.random.default_rng(trial)
         data = scene(30, seed=trial)
@@ -193,14 +230,11 @@ def test_bootstrap_covers_a_known_effect_with_seed_and_image_noise():
                 load_detections(detections(data, r, int(rng.integers(1e9)), hard), truth)
                 for r in rates
             ]
-            tables = [
-                RunTables.from_detections(truth, run, RecallSettings(fp_per_image=()))
-                for run in runs
-            ]
+            tables = [RunTables.from_detections(truth, run, recall) for run in runs]
             pairs.append(tuple(tables))
             hits = [t.recall.curve(np.ones(30, int)).at_score(0.01).recall[1] for t in tables]
             values.append(hits)
-        resampled = bootstrap_differences(pairs, 30, 40, seed=trial)[:, name]
+        resampled = bootstrap_differences(metrics, pairs, 30, 40, seed=trial)[:, 0]
         low, high = compare_metric(*np.transpose(values), resampled).interval
         covered += low <= 100 * effect <= high
     assert covered / trials >= 0.9
@@ -254,6 +288,7 @@ def test_arms_on_different_data_are_refused(runs, tmp_path, capsys):
         (["--primary", "mAP"], "primary metric 'mAP'"),
         (["--confidence", "2"], "confidence"),
         (["--iou", "0"], "IoU"),
+        (["--recall-at", "score@0.3"], "no verdict"),
     ],
 )
 def test_wrong_flags_give_one_sentence(runs, tmp_path, capsys, flags, says):
@@ -277,3 +312,37 @@ def test_runs_without_results_or_annotations_are_named(tmp_path, capsys):
     assert main([*both, "--annotations", str(truth), "--resamples", "5"]) == 0
     out = capsys.readouterr().out
     assert "holds no detections" in out and "cannot tell" in out
+
+
+def test_without_flags_the_runs_own_settings_hold(runs, tmp_path):
+    def measure(**keys):
+        for arm in runs.values():
+            for run in arm:
+                path = Path(run) / "config.yaml"
+                config = yaml.safe_load(path.read_text())
+                config["TEST"] = {"RECALL": {"ENABLED": True, **keys}}
+                path.write_text(yaml.safe_dump(config))
+
+    measure(AREA_EDGES=[200.0, 1000.0], THRESHOLDS=[0.5])
+    arms = load_arms(runs["base"], runs["cand"])
+    members = [run for pair in arms.pairs for run in pair]
+    choices = CompareChoices()
+    settings = choices.settings(recall_of_runs(members, choices))
+    assert settings.recall.bins.edges == (200.0, 1000.0)
+    assert settings.recall.thresholds == (0.5,)
+    assert main(command(runs, tmp_path / "own", "--pictures", "0")) == 0
+    metrics = json.loads((tmp_path / "own" / "compare.json").read_text())["metrics"]
+    # Objects have sides 12, 20 and 50: 144, 400 and 2,500 square pixels.
+    assert metrics["APl"]["difference"] is not None
+    chosen = CompareChoices(areas=[100.0, 200.0], thresholds=[0.1])
+    settings = chosen.settings(recall_of_runs(members, chosen))
+    assert settings.recall.bins.edges == (100.0, 200.0)
+    assert settings.recall.thresholds == (0.1,)
+
+
+def test_runs_that_measure_differently_are_refused_unless_a_flag_decides():
+    edges = [[200.0, 1000.0], [300.0, 1000.0]]
+    runs = [Run(f"r{e[0]:g}", None, {"TEST": {"RECALL": {"AREA_EDGES": e}}}, None) for e in edges]
+    with pytest.raises(ConfigError, match=r"AREA_EDGES .* in r200 .* in r300"):
+        recall_of_runs(runs, CompareChoices())
+    recall_of_runs(runs, CompareChoices(areas=[1.0, 2.0]))

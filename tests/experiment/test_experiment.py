@@ -7,8 +7,10 @@ import yaml
 
 from scb_d2.cli import main
 from scb_d2.errors import ConfigError, UserError
-from scb_d2.experiment import plan as module
-from scb_d2.experiment.plan import load_plan, train_all
+from scb_d2.experiment import training as module
+from scb_d2.experiment.plan import load_plan
+from scb_d2.experiment.training import finished_arms, run_state, train_all
+from scb_d2.utils.revision import revision
 from tests.compare.simulated_runs import detections, scene, write_run
 
 PLAN = {
@@ -20,6 +22,7 @@ PLAN = {
     "num_gpus": 1,
 }
 SIDES = ("baseline", "candidate")
+RULE = {"primary": "APs", "confirmatory": ["uniform", "scb"], "resamples": 5, "areas": [200, 1000]}
 SETTINGS = {
     "MODEL": {"META_ARCHITECTURE": "RetinaNet"},
     "SOLVER": {"MAX_ITER": 5, "IMS_PER_BATCH": 2, "BASE_LR": 0.1},
@@ -85,11 +88,10 @@ def test_a_new_seed_is_added_to_an_experiment(plan):
 
 def test_runs_of_other_settings_are_never_mixed(plan, tmp_path):
     train_all(load_plan(plan()), silent, silent)
-    with pytest.raises(UserError, match="another config or overrides"):
+    with pytest.raises(UserError, match=r"SOLVER.MAX_ITER was 5, now 6"):
         train_all(load_plan(plan(overrides={"SOLVER.MAX_ITER": 6})), silent, silent)
-    (tmp_path / "base.yaml").write_text("SEED: 2\n")
-    with pytest.raises(UserError, match="another config or overrides"):
-        train_all(load_plan(plan()), silent, silent)
+    with pytest.raises(UserError, match="num_gpus was 1, now 2"):
+        train_all(load_plan(plan(num_gpus=2)), silent, silent)
     other = tmp_path / "out2" / "scb" / "seed1"
     other.mkdir(parents=True)
     (other / "model_final.pth").touch()
@@ -97,6 +99,51 @@ def test_runs_of_other_settings_are_never_mixed(plan, tmp_path):
     with pytest.raises(UserError, match="not of this experiment"):
         train_all(load_plan(plan(output="out2")), trained.append, silent)
     assert not trained
+
+
+def test_a_base_file_belongs_to_the_run(plan, tmp_path):
+    (tmp_path / "below.yaml").write_text("SOLVER: {BASE_LR: 0.1}\n")
+    (tmp_path / "base.yaml").write_text("_BASE_: below.yaml\n")
+    train_all(load_plan(plan()), silent, silent)
+    (tmp_path / "below.yaml").write_text("SOLVER: {BASE_LR: 0.1}  # a remark\n")
+    train_all(load_plan(plan()), pytest.fail, silent)
+    (tmp_path / "below.yaml").write_text("SOLVER: {BASE_LR: 0.2}\n")
+    with pytest.raises(UserError, match=r"SOLVER.BASE_LR was 0.1, now 0.2"):
+        train_all(load_plan(plan()), silent, silent)
+
+
+def test_a_commit_belongs_to_the_run(plan, monkeypatch):
+    monkeypatch.setattr(module, "revision", lambda: "one")
+    train_all(load_plan(plan()), silent, silent)
+    monkeypatch.setattr(module, "revision", lambda: "two")
+    with pytest.raises(UserError, match="commit was 'one', now 'two'"):
+        train_all(load_plan(plan()), silent, silent)
+    # Judging later is no training: the runs need one commit among them, whichever.
+    assert len(finished_arms(load_plan(plan()))["scb"]) == 2
+    with pytest.raises(UserError, match="commit"):
+        train_all(load_plan(plan(seeds=[3, 1, 7])), silent, silent)
+    other = load_plan(plan()).arms["scb"][0]
+    state = run_state(other)
+    state["run"]["commit"] = "two"
+    (other.folder / module.MARKER).write_text(json.dumps(state))
+    with pytest.raises(UserError, match="several commits"):
+        finished_arms(load_plan(plan()))
+
+
+def test_only_seeds_that_all_arms_finished_are_judged(plan):
+    def train(run):
+        if (run.arm, run.seed) == ("scb", 1):
+            raise UserError("the power went")
+
+    with pytest.raises(UserError, match="no seed is finished"):
+        finished_arms(load_plan(plan()))
+    with pytest.raises(UserError, match="power"):
+        train_all(load_plan(plan()), train, silent)
+    arms = finished_arms(load_plan(plan()))
+    assert {name: [run.seed for run in runs] for name, runs in arms.items()} == {
+        "stock": [3],
+        "scb": [3],
+    }
 
 
 @pytest.mark.parametrize(
@@ -114,6 +161,11 @@ def test_runs_of_other_settings_are_never_mixed(plan, tmp_path):
         ({"num_gpus": "all"}, "num_gpus"),
         ({"runs": 3}, "unknown key 'runs'"),
         ({"comparisons": "scb"}, "comparisons must be a list"),
+        ({"compare": {"primmary": "APs"}}, "compare: unknown key 'primmary'"),
+        ({"compare": {"primary": "mAP"}}, "compare: primary metric 'mAP'"),
+        ({"compare": {"areas": [9, 4]}}, "compare: area limits"),
+        ({"compare": {"confidence": "high"}}, "compare.confidence"),
+        ({"compare": {"confirmatory": ["scb", "stock"]}}, "compare.confirmatory"),
         ({"comparisons": [["scb", "none"]]}, "['scb', 'none'] must be two of the arms"),
         ({"comparisons": [["scb", "scb"]]}, "['scb', 'scb']"),
         ({"comparisons": [["stock", "scb"]]}, "a pair not compared anyway"),
@@ -126,10 +178,16 @@ def test_malformed_plans_name_the_key(plan, changes, says):
 
 
 def test_a_failed_run_gives_its_last_line(plan, capsys):
-    assert main(["experiment", str(plan(overrides={"NO.SUCH.KEY": 1}))]) == 1
+    assert main(["experiment", str(plan(overrides={"DATASETS.TRAIN": ["none_such"]}))]) == 1
     error = capsys.readouterr().err.strip()
     assert len(error.splitlines()) == 1
-    assert "stock, seed 3 failed" in error and "NO" in error
+    assert "stock, seed 3 failed" in error and "none_such" in error
+
+
+def test_a_wrong_key_shows_before_the_first_run(plan, capsys, tmp_path):
+    assert main(["experiment", str(plan(overrides={"NO.SUCH.KEY": 1}))]) == 1
+    assert "NO.SUCH.KEY" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_arms_are_compared(plan, tmp_path, monkeypatch, capsys):
@@ -151,15 +209,21 @@ def test_the_arms_are_compared(plan, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(module.train_all, "__defaults__", (train, silent))
     arms = PLAN["arms"] | {"uniform": {"MODEL.SCB.FORM": "uniform"}}
-    path = plan(arms=arms, comparisons=[["uniform", "scb"]])
-    assert main(["experiment", str(path), "--resamples", "5", "--pictures", "1"]) == 0
+    path = plan(arms=arms, comparisons=[["uniform", "scb"]], compare=RULE)
+    assert main(["experiment", str(path), "--pictures", "1"]) == 0
     assert "scb against stock: APs (primary)" in capsys.readouterr().out
     result = json.loads((tmp_path / "out" / "compare" / "scb" / "compare.json").read_text())
     assert [row["seed"] for row in result["pairs"]] == [1, 3]
-    assert result["metrics"]["recall_small_0.1"]["difference"] > 0
+    assert result["rules"]["bins"]["small"] == "area < 14.1421² px"
+    assert result["rules"]["resamples"] == 5
+    # The confirmatory comparison needs no adjustment; the other primaries get one over the plan.
+    assert result["metrics"]["APs"]["adjusted_p"] >= result["metrics"]["APs"]["p_value"]
+    assert compared(tmp_path, "uniform", "scb")["APs"]["adjusted_p"] is None
 
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["command"] == f"scb-d2 experiment {path} --resamples 5 --pictures 1"
+    assert summary["command"] == f"scb-d2 experiment {path} --pictures 1"
+    assert summary["commit"] == summary["judged_by"] == revision()
+    assert summary["confirmatory"] == ["uniform", "scb"]
     assert summary["seeds"] == [3, 1] and summary["iterations"] == 5
     assert [(row["baseline"], row["candidate"]) for row in summary["comparisons"]] == [
         ("stock", "scb"),
@@ -187,8 +251,8 @@ def compared(root, baseline, candidate):
 
 
 def rounded(row):
-    keys = ("difference", "t_interval", "bootstrap_interval", "interval")
-    keys += ("p_value", "adjusted_p", "verdict")
+    keys = ("family", "size", "operating_point", "difference", "t_interval")
+    keys += ("bootstrap_interval", "interval", "detectable", "p_value", "adjusted_p", "verdict")
     return {key: _round(row[key]) for key in keys}
 
 

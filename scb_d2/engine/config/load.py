@@ -16,7 +16,7 @@ from scb_d2.projects import add_project_configs
 
 from .yaml_errors import read_yaml, readable_merge_errors
 
-__all__ = ["find_config_file", "load_config"]
+__all__ = ["find_config_file", "load_config", "merge_config"]
 
 
 def load_config(config_file: str, opts: Sequence[str] | None = None) -> CfgNode:
@@ -38,15 +38,29 @@ def load_config(config_file: str, opts: Sequence[str] | None = None) -> CfgNode:
     Raises:
         UserError: one sentence that names the file or key.
     """
-    cfg = get_cfg()
-    add_project_configs(cfg)
-    path = find_config_file(config_file)
-    _merge_file(cfg, path)
-    _merge_overrides(cfg, list(opts or ()))
-    validate_config(cfg)
+    cfg = merge_config(find_config_file(config_file), list(opts or ()))
     register_datasets(cfg)
     use_available_device(cfg)
     cfg.freeze()
+    return cfg
+
+
+def merge_config(path: str | None, opts: Sequence[Any]) -> CfgNode:
+    """The config that a file and overrides describe, checked but with no effect yet.
+
+    Args:
+        path: an existing YAML file, its `_BASE_` files included; None: the defaults.
+        opts: as in :func:`load_config`.
+
+    Raises:
+        UserError: one sentence that names the file or key.
+    """
+    cfg = get_cfg()
+    add_project_configs(cfg)
+    if path is not None:
+        _merge_file(cfg, path)
+    _merge_overrides(cfg, list(opts))
+    validate_config(cfg)
     return cfg
 
 

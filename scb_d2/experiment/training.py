@@ -1,0 +1,173 @@
+"""Train the runs of a plan, go on where it stopped, and never mix runs that differ."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+from scb_d2.engine.config.load import merge_config
+from scb_d2.errors import UserError
+from scb_d2.utils.files import atomic_write
+from scb_d2.utils.plain_json import to_json
+from scb_d2.utils.revision import revision
+
+from .plan import Experiment, TrainingRun
+
+__all__ = ["finished_arms", "identity", "run_state", "train_all", "train_in_subprocess"]
+
+MARKER = "experiment_run.json"
+_TRAIN = "import sys; from scb_d2.engine.main import main; sys.exit(main())"
+
+
+def identity(run: TrainingRun) -> dict[str, Any]:
+    """What must not change between an interrupted run and its continuation.
+
+    Returns:
+        The merged config but for the folder (`_BASE_` files and overrides included, flat by key,
+        where it differs from the defaults), the number of GPUs and the commit of the code.
+
+    Raises:
+        UserError: the config or an override is wrong.
+    """
+    merged = merge_config(str(run.config), [*run.opts, "SEED", run.seed])
+    defaults = merge_config(None, [])
+    config, known = (_flat(yaml.safe_load(cfg.dump())) for cfg in (merged, defaults))
+    different = {key: value for key, value in config.items() if known.get(key) != value}
+    different.pop("OUTPUT_DIR", None)
+    return {"config": different, "num_gpus": run.num_gpus, "commit": revision()}
+
+
+def train_in_subprocess(run: TrainingRun) -> None:
+    """Train a run in a process of its own, its output in `console.txt`.
+
+    Raises:
+        UserError: the process failed.
+    """
+    log = run.folder / "console.txt"
+    with open(log, "a", encoding="utf-8") as file:
+        command = [sys.executable, "-c", _TRAIN, *run.command]
+        status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)
+    if status.returncode:
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        last = f": {lines[-1]}" if lines else ""
+        raise UserError(f"{run.arm}, seed {run.seed} failed (see {log}){last}")
+
+
+def train_all(
+    experiment: Experiment,
+    train: Callable[[TrainingRun], None] = train_in_subprocess,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Train what is not finished, seed by seed, so that whole pairs are there early.
+
+    Args:
+        experiment: from :func:`scb_d2.experiment.plan.load_plan`.
+        train: trains and evaluates one run, going on from a checkpoint in its folder.
+        say: told of every run.
+
+    Raises:
+        UserError: a run failed, or a folder holds a run of other settings.
+    """
+    ordered = [run for group in zip(*experiment.arms.values(), strict=True) for run in group]
+    # All folders before the first run: a conflict must not show after hours.
+    identities = {id(run): identity(run) for run in ordered}
+    finished = {id(run): _is_finished(run, identities[id(run)]) for run in ordered}
+    for number, run in enumerate(ordered, start=1):
+        title = f"[{number}/{len(ordered)}] {run.arm}, seed {run.seed}"
+        if finished[id(run)]:
+            say(f"{title}: finished before")
+            continue
+        run.folder.mkdir(parents=True, exist_ok=True)
+        resumed = (run.folder / MARKER).is_file()
+        _mark(run, identities[id(run)], finished=False)
+        say(f"{title}: training, see {run.folder / 'console.txt'}")
+        start = time.monotonic()
+        train(run)
+        minutes = (time.monotonic() - start) / 60
+        _mark(run, identities[id(run)], finished=True, minutes=None if resumed else minutes)
+        say(f"{title}: done in {minutes:.1f} min")
+
+
+def finished_arms(experiment: Experiment) -> dict[str, list[TrainingRun]]:
+    """The runs of the seeds that every arm has finished, by arm.
+
+    Raises:
+        UserError: there is no such seed, or the runs are of several commits or of another plan.
+    """
+    states = {id(run): run_state(run) for runs in experiment.arms.values() for run in runs}
+    whole = [
+        all((states[id(run)] or {}).get("finished") for run in group)
+        for group in zip(*experiment.arms.values(), strict=True)
+    ]
+    if not any(whole):
+        raise UserError(f"{experiment.output}: no seed is finished in all arms yet.")
+    arms = {
+        name: [run for run, done in zip(runs, whole, strict=True) if done]
+        for name, runs in experiment.arms.items()
+    }
+    commits: dict[str, TrainingRun] = {}
+    for runs in arms.values():
+        for run in runs:
+            known = states[id(run)]["run"]
+            now = identity(run)
+            _refuse_other(run, known, now | {"commit": known["commit"]})
+            commits.setdefault(known["commit"], run)
+    if len(commits) > 1:
+        spelt = " and ".join(f"{run.folder} at {commit}" for commit, run in commits.items())
+        raise UserError(f"runs of several commits cannot be compared: {spelt}.")
+    return arms
+
+
+def run_state(run: TrainingRun) -> dict[str, Any] | None:
+    """What a run's folder notes of it: `run` (its identity), `finished`, `minutes`."""
+    marker = run.folder / MARKER
+    return json.loads(marker.read_text(encoding="utf-8")) if marker.is_file() else None
+
+
+def _is_finished(run: TrainingRun, now: dict[str, Any]) -> bool:
+    state = run_state(run)
+    if state is None:
+        if run.folder.is_dir() and any(run.folder.iterdir()):
+            raise UserError(
+                f"{run.folder}: holds files that are not of this experiment; choose another output."
+            )
+        return False
+    _refuse_other(run, state["run"], now)
+    return state["finished"]
+
+
+def _refuse_other(run: TrainingRun, known: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise where a folder's run is not the plan's; the sentence names the first difference."""
+    known, now = _flat(json.loads(to_json(known))), _flat(json.loads(to_json(now)))
+    for key in sorted(known.keys() | now.keys()):
+        if known.get(key) != now.get(key):
+            name = key.removeprefix("config.")
+            raise UserError(
+                f"{run.folder}: was trained with other settings ({name} was "
+                f"{known.get(key, 'the default')!r}, now {now.get(key, 'the default')!r}); choose "
+                "another output or delete the folder."
+            )
+
+
+def _mark(
+    run: TrainingRun, now: dict[str, Any], finished: bool, minutes: float | None = None
+) -> None:
+    state = {"run": now, "finished": finished, "minutes": minutes}
+    with atomic_write(run.folder / MARKER, encoding="utf-8") as file:
+        file.write(to_json(state))
+
+
+def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, dict):
+            values.update(_flat(value, f"{prefix}{key}."))
+        else:
+            values[f"{prefix}{key}"] = value
+    return values

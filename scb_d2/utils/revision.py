@@ -1,0 +1,38 @@
+"""Which code a result was made with."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+__all__ = ["revision"]
+
+
+@cache
+def revision() -> str:
+    """The commit of this checkout, with `+changes` where tracked files differ from it.
+
+    Outside a checkout of the project (an installed wheel) the version: `scb_d2 0.1.0`.
+    """
+    root = Path(__file__).resolve().parents[2]
+    if (root / ".git").exists():
+        commit = _git(root, "rev-parse", "HEAD")
+        if commit is not None:
+            changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+            return commit if changed == "" else f"{commit}+changes"
+    try:
+        return f"scb_d2 {version('scb_d2')}"
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
