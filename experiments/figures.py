@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .tables import EQUAL_FP, load_results
+from .tables import load_results
 
 __all__ = ["differences_figure", "main"]
 
@@ -16,31 +16,28 @@ _PICTURE = Path(__file__).resolve().parent.parent / "docs" / "images" / "results
 
 
 def differences_figure(results: dict[str, dict[str, Any]]) -> Figure:
-    """Differences with their intervals, a row of panels for each experiment.
+    """Differences of the primary metric with their intervals, a panel for each experiment.
 
-    Left the primary metric, right the recall of small objects at the false positives that the
-    baseline makes at score 0.1. Green and red: better and worse by the experiment's verdict. Every
-    panel has its own scale, since the spread over seeds differs by a factor of ten.
+    Green and red: better and worse by the experiment's verdict. Every panel has its own scale,
+    since the spread over seeds differs by a factor of ten.
     """
     found = {name: result for name, result in results.items() if "comparisons" in result}
     heights = [len(result["comparisons"]) + 1 for result in found.values()]
     figure = Figure(
-        figsize=(8.5, 0.28 * sum(heights) + 0.2 * len(found) + 0.8), layout="constrained"
+        figsize=(7.5, 0.28 * sum(heights) + 0.3 * len(found) + 0.6), layout="constrained"
     )
-    panels = figure.subplots(len(found), 2, sharey="row", squeeze=False, height_ratios=heights)
-    for row, (name, result) in zip(panels, found.items(), strict=True):
+    panels = figure.subplots(len(found), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for panel, (name, result) in zip(panels, found.items(), strict=True):
         pairs = result["comparisons"][::-1]
-        for panel, metric in zip(row, (result["primary"], EQUAL_FP), strict=True):
-            panel.axvline(0, color="0.6", linewidth=1)
-            panel.tick_params(axis="x", labelsize=8)
-            for height, pair in enumerate(pairs):
-                _draw(panel, height, pair["metrics"][metric])
+        panel.axvline(0, color="0.6", linewidth=1)
+        panel.tick_params(axis="x", labelsize=8)
+        for height, pair in enumerate(pairs):
+            _draw(panel, height, pair["metrics"][result["primary"]])
         labels = [f"{pair['candidate']} - {pair['baseline']}" for pair in pairs]
-        row[0].set_yticks(range(len(pairs)), labels, fontsize=8)
-        row[0].set_ylim(-0.6, len(pairs) - 0.4)
+        panel.set_yticks(range(len(pairs)), labels, fontsize=8)
+        panel.set_ylim(-0.6, len(pairs) - 0.4)
         title = f"{name}, {len(result['seeds'])} seeds: {result['primary']}"
-        row[0].set_title(title, fontsize=9, loc="left")
-    panels[0, 1].set_title("recall small at equal false positives", fontsize=9, loc="left")
+        panel.set_title(title, fontsize=9, loc="left")
     figure.supxlabel(
         "difference in points, 95 % interval; blue: no difference shown; scales differ", fontsize=9
     )
@@ -50,7 +47,8 @@ def differences_figure(results: dict[str, dict[str, Any]]) -> Figure:
 def _draw(panel: Axes, height: int, row: dict[str, Any]) -> None:
     shown = row["verdict"].startswith("candidate")
     colour = ("C2" if row["difference"] > 0 else "C3") if shown else "C0"
-    panel.plot(row["interval"], [height, height], color=colour, linewidth=2)
+    if row["interval"] is not None:
+        panel.plot(row["interval"], [height, height], color=colour, linewidth=2)
     panel.plot(row["difference"], height, "o", color=colour, markersize=5)
 
 

@@ -12,15 +12,13 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-__all__ = ["EQUAL_FP", "fill", "load_results", "main"]
+__all__ = ["fill", "load_results", "main"]
 
 _HERE = Path(__file__).resolve().parent
 _PAGE = _HERE.parent / "docs" / "results.md"
 _BLOCK = re.compile(r"(<!-- table (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-_THRESHOLDS = ("0.01", "0.1", "0.3")
-_SIZES = {"s": "small", "m": "medium", "l": "large"}
-EQUAL_FP = "recall_small_fp=baseline@0.1"
+_SIZES = {"small": "S", "medium": "M", "large": "L"}
 _AS_PUBLISHED = ("scb", "first")  # the arms with the loss's defaults
 
 
@@ -59,65 +57,52 @@ def _about(found: dict[str, Any]) -> str:
     threads = found["hardware"]["torch_threads"]
     machine = found["hardware"].get("gpu") or found["hardware"]["processor"]
     minutes = f", {sum(known):.0f} minutes for {len(known)} runs" if known else ""
+    commit = f", commit {found['commit'][:10]}" if found.get("commit") else ""
+    again = " Judged again from the values of the runs." if found.get("judged_again") else ""
     return (
         f"`{found['command']}`: {found['iterations']:,} iterations of "
-        f"{found['images_per_batch']} images, learning rate {found['base_lr']:g}, seeds "
-        f"{', '.join(map(str, found['seeds']))}; {found['test_images']} test images with "
-        f"{found['test_objects']:,} objects; {machine}, {threads} thread{'s'[: threads != 1]}"
-        f"{minutes}."
+        f"{found['images_per_batch']} images, seeds {', '.join(map(str, found['seeds']))}; "
+        f"{found['test_images']} test images with {found['test_objects']:,} objects; {machine}, "
+        f"{threads} thread{'s'[: threads != 1]}{minutes}{commit}.{again}"
     )
 
 
-def _arms(found: dict[str, Any]) -> str:
-    first = next(iter(found["arms"].values()))["metrics"]
-    sizes = [s for s in _SIZES if _known(first.get(f"AP{s}"))]
-    columns = ["AP", *(f"AP{s}" for s in sizes)]
-    smallest = _SIZES[sizes[0]]
-    columns += [f"recall_{smallest}_{threshold}" for threshold in _THRESHOLDS]
-    columns += ["precision_0.1", "fp_per_image_0.1", f"recall_{smallest}_fp1"]
+def _results(found: dict[str, Any]) -> str:
+    """Arms with their means, then differences: the one table of an experiment."""
+    first = found["comparisons"][0]["metrics"]
+    shown = [name for name, row in first.items() if _is_shown(name, row, found)]
+    rates = [_rate(found, arm) for arm in found["arms"]]
     rows = [
-        [arm, *(_mean(values["metrics"][column], column) for column in columns)]
-        for arm, values in found["arms"].items()
+        [arm, rate, *(_mean(values["metrics"].get(metric)) for metric in shown), "", ""]
+        for (arm, values), rate in zip(found["arms"].items(), rates, strict=True)
     ]
-    return _table(["arm", *map(_title, columns)], rows)
-
-
-def _recall(found: dict[str, Any]) -> str:
-    first = next(iter(found["arms"].values()))["metrics"]
-    sizes = [size for s, size in _SIZES.items() if _known(first.get(f"AP{s}"))]
-    rows = []
-    for arm, values in found["arms"].items():
-        for threshold in _THRESHOLDS:
-            cells = [f"recall_{size}_{threshold}" for size in sizes]
-            cells += [f"precision_{threshold}", f"fp_per_image_{threshold}"]
-            rows.append([arm, threshold, *(_mean(values["metrics"][c], c) for c in cells)])
-    titles = ["arm", "score from", *(f"recall {size}" for size in sizes)]
-    return _table([*titles, "precision", "false positives per image"], rows)
-
-
-def _differences(found: dict[str, Any]) -> str:
-    rows = []
     for pair in found["comparisons"]:
-        metrics = pair["metrics"]
-        sizes = [s for s in _SIZES if _known_row(metrics[f"AP{s}"])]
-        shown = [found["primary"], "AP", *(f"AP{s}" for s in sizes)]
-        shown += [f"recall_{_SIZES[sizes[0]]}_{where}" for where in ("fp1", "fp=baseline@0.1")]
-        for metric in dict.fromkeys(shown):
-            row = metrics[metric]
-            adjusted = row["adjusted_p"]
-            rows.append(
-                [
-                    f"{pair['candidate']} - {pair['baseline']}",
-                    _title(metric) + (" (primary)" if metric == found["primary"] else ""),
-                    f"{row['difference']:+.2f}",
-                    _interval(row["interval"]),
-                    _p(row["p_value"]),
-                    "" if adjusted is None else _p(adjusted),
-                    row["verdict"],
-                ]
-            )
-    titles = ["arms", "metric", "difference", "95 % interval", "p", "p (Holm)", "verdict"]
-    return _table(titles, rows)
+        row = pair["metrics"][found["primary"]]
+        names = [pair["baseline"], pair["candidate"]]
+        confirmatory = names == found["confirmatory"]
+        rows.append(
+            [
+                f"{names[1]} - {names[0]}{' (confirmatory)' if confirmatory else ''}",
+                "",
+                *(_difference(pair["metrics"].get(metric)) for metric in shown),
+                "" if row["detectable"] is None else f"{row['detectable']:.1f}",
+                _verdict(row),
+            ]
+        )
+    titles = [_title(first[metric]) for metric in shown]
+    titles[0] += " (primary)"
+    return _table(["", "rate", *titles, "could have been seen", "verdict (primary)"], rows)
+
+
+def _is_shown(name: str, row: dict[str, Any], found: dict[str, Any]) -> bool:
+    if row["difference"] is None:
+        return False
+    small = row["family"] == "recall" and row["size"] == "small"
+    return name == found["primary"] or row["family"] == "AP" or small
+
+
+def _rate(found: dict[str, Any], arm: str) -> str:
+    return str(found["arms"][arm]["overrides"].get("SOLVER.BASE_LR", f"{found['base_lr']:g}"))
 
 
 def _imbalance(reports: dict[str, Any], results: dict[str, dict[str, Any]]) -> str:
@@ -129,22 +114,14 @@ def _imbalance(reports: dict[str, Any], results: dict[str, dict[str, Any]]) -> s
             f"{report['weighted_ratio']:.2f}",
             f"{report['small_share_stock']:.1f} -> {report['small_share_scb']:.1f}",
             report["level"],
-            *(
-                _gain(results[plan], baseline, metric)
-                for metric in ("APs", EQUAL_FP)
-                for baseline in ("stock", "uniform_mean")
-            ),
+            *(_gain(results[plan], baseline) for baseline in ("stock", "uniform")),
         ]
         for plan, report in reports.items()
         if plan in results
     ]
     titles = ["plan", "matches, large : small", "under SCB", "small objects' share of weight, %"]
-    gains = [
-        f"{metric}, scb - {baseline}"
-        for metric in ("AP_S", "recall small")
-        for baseline in ("stock", "uniform_mean")
-    ]
-    return _table([*titles, "verdict", *gains], rows)
+    gains = [f"AP_S, scb - {baseline}" for baseline in ("stock", "uniform")]
+    return _table([*titles, "match report", *gains], rows)
 
 
 def _recipes(costs: dict[str, Any], results: dict[str, dict[str, Any]]) -> str:
@@ -163,63 +140,49 @@ def _recipes(costs: dict[str, Any], results: dict[str, dict[str, Any]]) -> str:
     return _table(titles, rows)
 
 
-_OF_ONE = {
-    "about": _about,
-    "arms": _arms,
-    "recall": _recall,
-    "differences": _differences,
-}
+_OF_ONE = {"about": _about, "results": _results}
 _OF_ALL = {"imbalance": _imbalance, "recipes": _recipes}
 
 
-def _gain(found: dict[str, Any], baseline: str, metric: str) -> str:
+def _gain(found: dict[str, Any], baseline: str) -> str:
     for pair in found["comparisons"]:
         if pair["baseline"] == baseline and pair["candidate"] in _AS_PUBLISHED:
-            row = pair["metrics"][metric]
-            return f"{row['difference']:+.2f} {_interval(row['interval'])}"
+            return _difference(pair["metrics"]["APs"])
     return "not run"
 
 
-def _known(values: dict[str, float] | None) -> bool:
-    return bool(values) and all(value is not None for value in values.values())
-
-
-def _known_row(row: dict[str, Any]) -> bool:
-    return row["difference"] is not None
-
-
-def _mean(values: dict[str, float], metric: str) -> str:
-    numbers = list(values.values())
-    mean = statistics.fmean(numbers)
-    spread = statistics.stdev(numbers) if len(numbers) > 1 else 0.0
-    digits = 2 if metric.startswith("fp_per_image") else 1
-    return f"{mean:.{digits}f} ± {spread:.{digits}f}"
-
-
-def _title(metric: str) -> str:
-    named = re.fullmatch(r"AP([sml])", metric)
-    if named:
-        return f"AP_{named[1].upper()}"
-    recall = re.fullmatch(r"recall_(\w+?)_(.+)", metric)
-    if recall:
-        size, where = recall.groups()
-        if where.startswith("fp=baseline"):
-            return f"recall {size} at the false positives of the baseline's score {where[12:]}"
-        if where.startswith("fp"):
-            return f"recall {size} at {where[2:]} false positive per image"
-        return f"recall {size} from {where}"
-    return {"precision_0.1": "precision from 0.1", "fp_per_image_0.1": "FP per image from 0.1"}.get(
-        metric, metric
-    )
-
-
-def _interval(pair: list[float] | None) -> str:
-    return "" if pair is None else f"[{pair[0]:+.2f}, {pair[1]:+.2f}]"
-
-
-def _p(value: float | None) -> str:
-    if value is None:
+def _mean(values: dict[str, float] | None) -> str:
+    if not values:
         return ""
+    numbers = list(values.values())
+    spread = statistics.stdev(numbers) if len(numbers) > 1 else 0.0
+    return f"{statistics.fmean(numbers):.1f} ± {spread:.1f}"
+
+
+def _difference(row: dict[str, Any] | None) -> str:
+    if row is None or row["difference"] is None:
+        return ""
+    interval = row["interval"]
+    spelt = "" if interval is None else f" [{interval[0]:+.2f}, {interval[1]:+.2f}]"
+    return f"{row['difference']:+.2f}{spelt}"
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    p_value, adjusted = row["p_value"], row["adjusted_p"]
+    if p_value is None:
+        return row["verdict"]
+    holm = "" if adjusted is None else f", Holm {_p(adjusted)}"
+    return f"{row['verdict']} (p {_p(p_value)}{holm})"
+
+
+def _title(row: dict[str, Any]) -> str:
+    size = row["size"]
+    if row["family"] != "recall":
+        return row["family"] if size == "all" else f"{row['family']}_{_SIZES.get(size, size)}"
+    return f"recall {size} at {row['operating_point']}"
+
+
+def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 

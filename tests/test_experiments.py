@@ -10,7 +10,8 @@ from experiments.figures import differences_figure
 from experiments.prepare_bccd import coco_of
 from experiments.tables import fill, load_results
 from scb_d2 import add_scb_config
-from scb_d2.compare.intervals import paired_t
+from scb_d2.compare.intervals import MetricComparison, detectable_difference, paired_t
+from scb_d2.compare.judgement import judge
 from scb_d2.config import validate_config
 from scb_d2.experiment.plan import load_plan
 from scb_d2.projects import add_project_configs
@@ -62,19 +63,45 @@ def test_every_arm_of_a_plan_is_a_valid_config(name, repo_root, monkeypatch):
 def test_results_follow_from_their_runs(name):
     found = EXPERIMENTS[name]
     assert found["command"].startswith("scb-d2 experiment ")
+    assert found["commit"] or found["judged_again"]
     seeds = [str(seed) for seed in sorted(found["seeds"])]
+    tables = {}
     for pair in found["comparisons"]:
         sides = [found["arms"][pair[side]]["metrics"] for side in ("baseline", "candidate")]
+        table = tables[pair["baseline"], pair["candidate"]] = {}
         for metric, row in pair["metrics"].items():
-            if metric not in sides[0] or row["difference"] is None:
+            # Nothing is judged at a fixed score, nor at false positives pooled over sizes.
+            assert row["family"].startswith("AP") or row["operating_point"].startswith("baseline@")
+            if row["difference"] is None:
+                continue
+            table[metric] = compared_again(row)
+            if metric not in sides[0]:
                 continue
             assert list(sides[0][metric]) == list(sides[1][metric]) == seeds
             runs = [[side[metric][seed] for seed in seeds] for side in sides]
             differences = [b - a for a, b in zip(*runs, strict=True)]
             mean = sum(differences) / len(differences)
             assert row["difference"] == pytest.approx(mean, abs=2e-4)
-            interval, _ = paired_t(differences, found["rules"]["confidence"])
+            interval, p_value = paired_t(differences, found["rules"]["confidence"])
             assert row["t_interval"] == pytest.approx(interval, abs=1e-3)
+            assert row["p_value"] >= p_value - 1e-4
+            detectable = detectable_difference(differences)
+            assert row["detectable"] == pytest.approx(detectable, abs=1e-3)
+    verdicts = judge(
+        tables, primary=found["primary"], confirmatory=tuple(found["confirmatory"]), confidence=0.95
+    )
+    for pair in found["comparisons"]:
+        for metric, verdict in verdicts[pair["baseline"], pair["candidate"]].items():
+            row = pair["metrics"][metric]
+            assert row["verdict"] == verdict.text
+            assert row["adjusted_p"] == pytest.approx(verdict.adjusted_p, abs=5e-3)
+
+
+def compared_again(row):
+    intervals = [tuple(row[key]) for key in ("t_interval", "bootstrap_interval")]
+    again = MetricComparison((0.0,), (row["difference"],), *intervals, row["p_value"])
+    assert row["interval"] == list(again.interval)
+    return again
 
 
 def test_the_page_holds_the_tables_of_the_results(repo_root):
@@ -91,9 +118,10 @@ def test_numbers_in_prose_stand_in_the_tables(file, title, repo_root):
     page = (repo_root / "docs" / "results.md").read_text("utf-8")
     summary = (repo_root / file).read_text("utf-8").split(title)[1].split("\n## ")[0]
     tables = "".join(line for line in page.splitlines() if line.startswith("|"))
-    intervals = re.findall(r"\[[+-][\d.]+, [+-][\d.]+\]", summary)
+    summary = " ".join(summary.split())
+    claims = re.findall(r"[+-][\d.]+ \[[+-][\d.]+, [+-][\d.]+\]", summary)
+    assert claims and all(claim in tables for claim in claims)
     numbers = re.findall(r"[+-]\d+\.\d+", summary)
-    assert intervals and all(f"| {interval} |" in tables for interval in intervals)
     assert all(number in tables for number in numbers)
 
 
@@ -101,26 +129,32 @@ def made_up():
     metrics = {
         "AP": {"1": 10.0, "2": 12.0},
         "APs": {"1": 5.0, "2": 5.5},
-        "APm": {"1": 20.0, "2": 20.0},
         "APl": {"1": None, "2": None},
-        "fp_per_image_0.1": {"1": 3.0, "2": 4.0},
-        "recall_small_fp1": {"1": 30.0, "2": 32.0},
+        "recall_small_0.1": {"1": 50.0, "2": 60.0},
     }
-    for threshold in ("0.01", "0.1", "0.3"):
-        metrics[f"recall_small_{threshold}"] = {"1": 50.0, "2": 60.0}
-        metrics[f"precision_{threshold}"] = {"1": 70.0, "2": 80.0}
     row = {
+        "family": "AP",
+        "size": "small",
+        "operating_point": None,
         "difference": 1.25,
         "interval": [-0.5, 3.0],
+        "detectable": 4.04,
         "p_value": 0.0421,
         "adjusted_p": 0.2,
         "verdict": "no difference shown",
     }
-    none = dict.fromkeys(row)
-    names = ("AP", "APs", "APm", "recall_small_fp1")
-    equal_fp = {"recall_small_fp=baseline@0.1": row | {"difference": 2.5}}
+    where = {"family": "recall", "operating_point": "baseline@0.3"}
+    table = {
+        "APs": row,
+        "APl": dict.fromkeys(row) | {"family": "AP", "size": "large"},
+        "AP": row | {"size": "all", "difference": -2.0},
+        "recall_small_fp=baseline@0.3": row | where | {"difference": 2.5},
+        "recall_all_fp=baseline@0.3": row | where | {"size": "all"},
+    }
+    sure = row | {"adjusted_p": None, "p_value": 0.0004, "verdict": "candidate better"}
     return {
         "command": "scb-d2 experiment plan.yaml",
+        "commit": "0123456789abcdef",
         "iterations": 1500,
         "images_per_batch": 8,
         "base_lr": 0.02,
@@ -129,68 +163,59 @@ def made_up():
         "test_objects": 1234,
         "hardware": {"processor": "Some CPU", "torch_threads": 1},
         "primary": "APs",
+        "confirmatory": ["stock", "scb"],
         "arms": {
-            "stock": {"minutes": [2.0, None], "metrics": metrics},
-            "scb": {"minutes": [3.0, 4.0], "metrics": metrics},
+            "stock": {"overrides": {}, "minutes": [2.0, None], "metrics": metrics},
+            "scb": {
+                "overrides": {"SOLVER.BASE_LR": "0.05"},
+                "minutes": [3.0, 4.0],
+                "metrics": metrics,
+            },
         },
         "comparisons": [
-            {
-                "baseline": "stock",
-                "candidate": "scb",
-                "metrics": dict.fromkeys(names, row) | equal_fp | {"APl": none},
-            }
+            {"baseline": "stock", "candidate": "scb", "metrics": table | {"APs": sure}},
+            {"baseline": "scb", "candidate": "stock", "metrics": table},
         ],
     }
 
 
 def test_tables_of_made_up_results():
-    results = {
-        "toy": made_up(),
-        "matches": {
-            "toy": {
-                "ratio": 2.487,
-                "weighted_ratio": 1.594,
-                "small_share_stock": 44.47,
-                "small_share_scb": 55.55,
-                "level": "clear",
-            },
-            "other": {
-                "ratio": 1.0,
-                "weighted_ratio": 1.0,
-                "small_share_stock": 70.0,
-                "small_share_scb": 70.0,
-                "level": "none",
-            },
-        },
-    }
-    kinds = ["toy about", "toy arms", "toy differences", "matches imbalance", "absent arms"]
+    report = {"ratio": 2.487, "weighted_ratio": 1.594, "level": "clear"}
+    report |= {"small_share_stock": 44.47, "small_share_scb": 55.55}
+    results = {"toy": made_up(), "matches": {"toy": report, "other": report}}
+    kinds = ["toy about", "toy results", "matches imbalance", "absent results"]
     page = "before\n" + "".join(f"<!-- table {k} -->\nold\n<!-- end -->\n" for k in kinds) + "after"
     written = fill(page, results)
     assert fill(written, results) == written
     assert written.startswith(
         "before\n<!-- table toy about -->\n`scb-d2 experiment plan.yaml`: 1,500"
     )
-    assert "Some CPU, 1 thread, 9 minutes for 3 runs." in written
-    assert "| stock | 11.0 ± 1.4 | 5.2 ± 0.4 | 20.0 ± 0.0 | 55.0 ± 7.1 |" in written
-    row = "| +1.25 | [-0.50, +3.00] | 0.042 | 0.200 | no difference shown |"
-    assert f"| scb - stock | AP_S (primary) {row}" in written
-    assert "AP_L" not in written
-    matches = "| toy | 2.49 | 1.59 | 44.5 -> 55.5 | clear |"
-    gains = " +1.25 [-0.50, +3.00] | not run | +2.50 [-0.50, +3.00] | not run |"
-    assert matches + gains in written
+    assert "Some CPU, 1 thread, 9 minutes for 3 runs, commit 0123456789." in written
+    titles = (
+        "|  | rate | AP_S (primary) | AP | recall small at baseline@0.3 | could have been seen |"
+    )
+    assert titles in written
+    assert "| stock | 0.02 | 5.2 ± 0.4 | 11.0 ± 1.4 |  |  |  |" in written
+    assert "| scb | 0.05 | 5.2 ± 0.4 |" in written
+    cells = "+1.25 [-0.50, +3.00] | -2.00 [-0.50, +3.00] | +2.50 [-0.50, +3.00] | 4.0"
+    sure = "candidate better (p < 0.001)"
+    assert f"| scb - stock (confirmatory) |  | {cells} | {sure} |" in written
+    open_ = "no difference shown (p 0.042, Holm 0.200)"
+    assert f"| stock - scb |  | {cells} | {open_} |" in written
+    assert "AP_L" not in written and "recall all" not in written
+    matches = "| toy | 2.49 | 1.59 | 44.5 -> 55.5 | clear | +1.25 [-0.50, +3.00] | not run |"
+    assert matches in written
     assert "| other |" not in written  # no results, no gain
-    assert "<!-- table absent arms -->\nNot run.\n<!-- end -->\nafter" in written
+    assert "<!-- table absent results -->\nNot run.\n<!-- end -->\nafter" in written
 
 
 def test_figure_has_a_row_for_every_comparison():
-    result = made_up()
-    figure = differences_figure({"toy": result, "matches": {}})
-    left, right = figure.axes
-    assert [label.get_text() for label in left.get_yticklabels()] == ["scb - stock"]
-    for panel, difference in ((left, 1.25), (right, 2.5)):
-        interval, middle = panel.lines[1:]
-        assert list(interval.get_xdata()) == [-0.5, 3.0]
-        assert list(middle.get_xdata()) == [difference]
+    (panel,) = differences_figure({"toy": made_up(), "matches": {}}).axes
+    names = [label.get_text() for label in panel.get_yticklabels()]
+    assert names == ["stock - scb", "scb - stock"]
+    interval, middle = panel.lines[1:3]
+    assert list(interval.get_xdata()) == [-0.5, 3.0]
+    assert list(middle.get_xdata()) == [1.25]
 
 
 def test_blood_cells_become_coco(tmp_path):
