@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from detectron2.structures import Boxes, pairwise_iou
 from detectron2.utils.events import EventStorage
@@ -122,3 +123,86 @@ def share_found(model: SSD, batch: list[dict[str, Any]]) -> float:
         found += hits.any(dim=1).sum().item()
         total += len(gt)
     return found / total
+
+
+def tiny_run(*opts: str) -> list[str]:
+    """Overrides for a training of few and small images on the CPU."""
+    return [
+        "MODEL.DEVICE", "cpu",
+        "DATASETS.SYNTHETIC.ROOT", "shapes",
+        "DATASETS.SYNTHETIC.IMAGE_SIZE", "64",
+        "DATASETS.SYNTHETIC.TRAIN_IMAGES", "4",
+        "DATASETS.SYNTHETIC.VAL_IMAGES", "2",
+        "DATALOADER.NUM_WORKERS", "0",
+        "SOLVER.IMS_PER_BATCH", "2",
+        "SOLVER.MAX_ITER", "2",
+        *opts,
+    ]  # fmt: skip
+
+
+def check_trained(run: Path) -> None:
+    """What a run of :func:`tiny_run` on the shapes leaves."""
+    metrics = [json.loads(x) for x in (run / "metrics.json").read_text().splitlines()]
+    logged = {key for line in metrics for key in line}
+    assert {"loss_cls", "loss_box_reg", "num_pos_anchors", "scb/first/matches_p50"} <= logged
+    assert "AP50" in json.loads((run / "results.json").read_text())["shapes_val"]["bbox"]
+
+
+class DetectorOnSSD:
+    """Tests of a detector with SSD's loss; a subclass says how it is built.
+
+    Attributes:
+        size: of its square input.
+        iterations: in which it learns four photographs.
+    """
+
+    size: int
+    iterations: int
+
+    def model(self, *opts: Any) -> SSD:
+        """The detector with narrow layers."""
+        raise NotImplementedError
+
+    def learnable(self, *opts: Any) -> SSD:
+        """The detector with layers wide enough to learn."""
+        raise NotImplementedError
+
+    def ready(self) -> SSD:
+        """A narrow detector that detects something."""
+        return self.model()
+
+    def test_uniform_weights_of_one_are_off_and_scb_is_not(self) -> None:
+        batch, results = scene(self.size), []
+        for opts in (
+            (),
+            ("MODEL.SCB.ENABLED", True, "MODEL.SCB.FORM", "uniform", "MODEL.SCB.BETA", 1),
+            ("MODEL.SCB.ENABLED", True),
+        ):
+            torch.manual_seed(0)
+            model = self.model(*opts)
+            losses = losses_of(model, batch)
+            sum(losses.values()).backward()
+            results.append([*losses.values(), *(x.grad for x in model.parameters())])
+        off, uniform, scb = results
+        assert all(torch.equal(a, b) for a, b in zip(off, uniform, strict=True))
+        assert not torch.allclose(off[0], scb[0]) and not torch.allclose(off[1], scb[1])
+        assert all(x.isfinite().all() for x in scb)
+
+    @pytest.mark.parametrize("size", [(97, 203), (33, 500)])
+    def test_inference_at_any_size(self, size: tuple[int, int]) -> None:
+        model = self.ready().eval()
+        image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
+        with torch.no_grad():
+            (output,) = model([{"image": image}])
+        result = output["instances"]
+        assert result.image_size == size and 0 < len(result) <= 200
+        boxes = result.pred_boxes.tensor
+        assert (boxes >= 0).all() and (boxes <= torch.tensor([*size[::-1]] * 2)).all()
+
+    @pytest.mark.parametrize("scb", [False, True])
+    def test_a_few_real_images_are_learnt(self, scb: bool, shared_data: Path) -> None:
+        batch = real_images(shared_data, self.size, count=4)
+        model = self.learnable("MODEL.SCB.ENABLED", scb)
+        totals = learn(model, batch, self.iterations)
+        assert sum(totals[-5:]) < 0.3 * sum(totals[:5])
+        assert share_found(model, batch) >= 0.8

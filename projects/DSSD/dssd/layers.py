@@ -1,37 +1,21 @@
 """Layers of DSSD."""
 
-import fvcore.nn.weight_init as weight_init
-from detectron2.layers import CNNBlockBase, Conv2d, get_norm
+from typing import Any
+
+from detectron2.layers import CNNBlockBase, Conv2d
 from detectron2.modeling.backbone.resnet import BasicStem
+from fvcore.nn.weight_init import c2_msra_fill
 from torch import Tensor
 from torch.nn import functional as F
+
+import scb_d2.projects.ssd.layers as ssd
 
 __all__ = ["CeilStem", "ResidualBlock", "conv_norm"]
 
 
-def conv_norm(
-    in_channels: int,
-    out_channels: int,
-    kernel_size: int = 3,
-    stride: int = 1,
-    padding: int = 1,
-    *,
-    norm: str = "BN",
-    relu: bool = False,
-) -> Conv2d:
-    """A convolution without bias, a norm, and ReLU where wanted; He initialised."""
-    conv = Conv2d(
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=stride,
-        padding=padding,
-        bias=not norm,
-        norm=get_norm(norm, out_channels),
-        activation=F.relu if relu else None,
-    )
-    weight_init.c2_msra_fill(conv)
-    return conv
+def conv_norm(*args: Any, norm: str = "BN", relu: bool = False, **kwargs: Any) -> Conv2d:
+    """As :func:`scb_d2.projects.ssd.layers.conv_norm`, He initialised."""
+    return ssd.conv_norm(*args, norm=norm, relu=relu, initialize=c2_msra_fill, **kwargs)
 
 
 class CeilStem(BasicStem):

@@ -8,6 +8,8 @@ from detectron2.layers import Conv2d, ShapeSpec
 from detectron2.modeling import build_anchor_generator
 from torch import Tensor, nn
 
+from .layers import xavier_fill
+
 __all__ = ["MultiBoxHead"]
 
 
@@ -46,8 +48,7 @@ class MultiBoxHead(nn.Module):
         for shape, anchors, kernel in zip(input_shape, num_anchors, kernel_sizes, strict=True):
             for layers, outputs in ((self.cls_score, num_classes + 1), (self.bbox_pred, 4)):
                 conv = Conv2d(shape.channels, anchors * outputs, kernel, padding=kernel // 2)
-                nn.init.xavier_uniform_(conv.weight)
-                nn.init.zeros_(conv.bias)
+                xavier_fill(conv)
                 layers.append(conv)
 
     @classmethod
