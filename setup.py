@@ -15,8 +15,9 @@ for init in sorted(Path(__file__).parent.glob("projects/*/*/__init__.py")):
     package_dir[name] = folder.as_posix()
     packages += [name, *(f"{name}.{sub}" for sub in find_packages(str(init.parent)))]
 
-setup(
-    packages=packages,
-    package_dir=package_dir,
-    package_data={"scb_d2": ["py.typed", "utils/pages/*.j2"]},
-)
+package_data = {
+    "scb_d2": ["py.typed", "utils/pages/*.j2"],
+    "scb_d2.data.blood_cells": ["*.json", "images/*.jpg", "LICENSE"],
+}
+
+setup(packages=packages, package_dir=package_dir, package_data=package_data)

@@ -16,12 +16,14 @@ from detectron2.data.datasets.pascal_voc import CLASS_NAMES as VOC_CLASSES
 
 from scb_d2.errors import ConfigError, DataError
 
+from .blood_cells import BLOOD_CELLS
 from .reader.voc import load_voc
 from .synthetic import SHAPE_CLASSES, ensure_shapes, shapes_folder
 
 __all__ = [
     "SHAPES_NAMES",
     "VOC_CLASSES",
+    "register_blood_cells",
     "register_coco",
     "register_datasets",
     "register_shapes",
@@ -75,6 +77,12 @@ def register_coco(name: str, json_file: str | Path, image_root: str | Path) -> N
         {"FORMAT": "coco", "JSON": json_file, "IMAGES": image_root},
         {"json_file": json_file, "image_root": image_root, "evaluator_type": "coco"},
     )
+
+
+def register_blood_cells() -> None:
+    """Register ``blood_cells_train`` and ``blood_cells_test``, which are part of the package."""
+    for name, (json_file, image_root) in BLOOD_CELLS.items():
+        register_coco(name, json_file, image_root)
 
 
 def register_voc(
@@ -165,7 +173,10 @@ def _shapes_loader(
 
 
 def register_datasets(cfg: CfgNode) -> None:
-    """Register ``shapes_train``, ``shapes_val`` and every data set of ``DATASETS.REGISTER``.
+    """Register the embedded data sets and every data set of ``DATASETS.REGISTER``.
+
+    The embedded ones are ``shapes_train``, ``shapes_val``, ``blood_cells_train`` and
+    ``blood_cells_test``.
 
     May be called any number of times. Reads no data files.
 
@@ -174,6 +185,7 @@ def register_datasets(cfg: CfgNode) -> None:
         DataError: if a name already stands for another data set.
     """
     _register_synthetic(cfg.DATASETS.SYNTHETIC)
+    register_blood_cells()
     entries = cfg.DATASETS.REGISTER
     if not isinstance(entries, (list, tuple)):
         raise ConfigError(
