@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import math
 from pathlib import Path
 from typing import Any
@@ -11,14 +9,10 @@ from typing import Any
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
+from scb_d2.utils.pages import inline_image, render_page
 from scb_d2.visualization.palette import INK, SERIES
 
 __all__ = ["comparison_figure", "comparison_html", "comparison_markdown", "headline"]
-
-_STYLE = """body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:1100px;margin:2em auto;
-padding:0 1em}table{border-collapse:collapse;margin:1em 0;font-size:13px;display:block;
-overflow-x:auto}td,th{padding:.25em .7em;border-bottom:1px solid #ddd;text-align:left;
-white-space:nowrap}img{max-width:100%}.verdict{font-size:1.25em;font-weight:600}"""
 
 
 def headline(result: dict[str, Any]) -> str:
@@ -63,25 +57,17 @@ def comparison_markdown(result: dict[str, Any]) -> str:
 
 def comparison_html(result: dict[str, Any], folder: Path) -> str:
     """The page as one HTML file with the figure and pictures of `folder` inside."""
-    parts = [
-        "<!doctype html><html lang='en'><meta charset='utf-8'>",
-        "<meta name='viewport' content='width=device-width'>",
-        f"<title>Comparison of two arms</title><style>{_STYLE}</style>",
-        "<h1>Comparison of two arms</h1>",
-        f"<p class='verdict'>{html.escape(headline(result))}</p>",
-        _image(folder / "compare.png", "differences of all metrics"),
-    ]
-    for title, headers, rows in _tables(result):
-        parts.append(f"<h2>{html.escape(title)}</h2>")
-        parts.append(tabulate(rows, headers, "html", disable_numparse=True))
-    parts.append("<h2>Rules</h2><ul>")
-    parts += [f"<li>{html.escape(line)}</li>" for line in _rules(result)]
-    parts.append("</ul>")
-    if result["pictures"]:
-        parts.append("<h2>Images that changed most</h2>")
-    for row in result["pictures"]:
-        parts.append(f"<p>{html.escape(_caption(row))}</p>{_image(folder / row['file'], '')}")
-    return "\n".join([*parts, "</html>", ""])
+    return render_page(
+        "compare",
+        title="Comparison of two arms",
+        verdict=headline(result),
+        differences=inline_image(folder / "compare.png"),
+        tables=_tables(result),
+        rules=_rules(result),
+        pictures=[
+            (inline_image(folder / row["file"]), _caption(row)) for row in result["pictures"]
+        ],
+    )
 
 
 def comparison_figure(result: dict[str, Any]) -> Figure:
@@ -215,11 +201,6 @@ def _rules(result: dict[str, Any]) -> list[str]:
 def _caption(row: dict[str, Any]) -> str:
     name = row["file_name"] or row["image_id"]
     return f"{name}: {row['gained']} gained, {row['lost']} lost (pair {row['pair'] + 1})"
-
-
-def _image(path: Path, alt: str) -> str:
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
-    return f"<img alt='{html.escape(alt)}' src='data:image/png;base64,{data}'>"
 
 
 def _number(value: float | None, digits: int = 2) -> str:
