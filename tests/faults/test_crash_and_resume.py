@@ -185,7 +185,7 @@ def test_patience_ends_a_run_once_and_for_all(folder: Path) -> None:
     assert not differences(left, _resume(config, folder))
 
     config = tiny_config(folder, "patience_killed", **changes)
-    from scb_d2.engine.training.best_checkpoint import Patience
+    from scb_d2.engine.training.hooks import Patience
 
     _kill(config, folder, Patience, "after_step", 4)
     assert not differences(left, _resume(config, folder))

@@ -14,8 +14,7 @@ from scb_d2.engine.checkpoint import clean_run_folder, find_checkpoint
 from scb_d2.errors import RunError
 from scb_d2.utils.seeding import seed_random_state
 
-from .best_checkpoint import BestCheckpointer, Patience, PatienceExhausted
-from .hooks import LossNormalizers
+from .hooks import BestCheckpointer, LossNormalizers, Patience, PatienceExhausted
 from .loader import skip_batches
 from .nonfinite import keep_state
 

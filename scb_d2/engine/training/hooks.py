@@ -1,4 +1,4 @@
-"""What a run keeps besides parameters and optimizer, to go on as if never interrupted."""
+"""What a run keeps besides parameters and optimizer, its best weights, and when it stops early."""
 
 import logging
 from collections.abc import Callable
@@ -9,7 +9,15 @@ from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 from torch import nn
 
-__all__ = ["LossNormalizers", "ResumingEvalHook"]
+from scb_d2.engine.checkpoint import UntaggedCheckpointer
+
+__all__ = [
+    "BestCheckpointer",
+    "LossNormalizers",
+    "Patience",
+    "PatienceExhausted",
+    "ResumingEvalHook",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -103,3 +111,98 @@ class ResumingEvalHook(hooks.EvalHook):
         results = self._eval_function()
         self._evaluated = self.trainer.storage.iter
         return results
+
+
+class BestCheckpointer(hooks.BestCheckpointer):
+    """Detectron2's hook, which also looks at the evaluation after the last iteration.
+
+    ``model_best.pth`` holds weights and iteration only; ``last_checkpoint`` keeps naming the file
+    that resuming needs. The best value so far is part of the trainer's state.
+
+    Attributes:
+        evaluations_since_best: how many evaluations in a row were no better.
+    """
+
+    def __init__(
+        self, eval_period: int, model: nn.Module, output_dir: str, val_metric: str, mode: str
+    ) -> None:
+        """Args as in Detectron2's hook, with the model and its folder for a checkpointer."""
+        super().__init__(eval_period, UntaggedCheckpointer(model, output_dir), val_metric, mode)
+        self._metric = val_metric
+        self.evaluations_since_best = 0
+
+    def before_train(self) -> None:
+        """Look at an evaluation that was made up for, see :class:`ResumingEvalHook`."""
+        if self._metric in self.trainer.storage.latest():
+            self._best_checking()
+
+    def after_train(self) -> None:
+        if self.trainer.iter + 1 >= self.trainer.max_iter:
+            self._best_checking()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "best_metric": self.best_metric,
+            "best_iter": self.best_iter,
+            "evaluations_since_best": self.evaluations_since_best,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_metric = state_dict["best_metric"]
+        self.best_iter = state_dict["best_iter"]
+        self.evaluations_since_best = state_dict.get("evaluations_since_best", 0)
+
+    def _best_checking(self) -> None:
+        before = self.best_iter
+        super()._best_checking()
+        if self._metric in self.trainer.storage.latest():
+            is_best = self.best_iter != before
+            self.evaluations_since_best = 0 if is_best else self.evaluations_since_best + 1
+
+
+class PatienceExhausted(BaseException):
+    """Ends the training loop early; no ``Exception``, which the loop would log as a crash."""
+
+
+class Patience(HookBase):
+    """Ends training after a number of evaluations without a new best value."""
+
+    def __init__(
+        self,
+        patience: int,
+        eval_period: int,
+        best: BestCheckpointer | None,
+        normalizers: LossNormalizers,
+    ) -> None:
+        """To be registered on every rank, after ``best``.
+
+        Args:
+            patience: how many evaluations in a row may be no better.
+            eval_period: in iterations.
+            best: keeps count, on the first rank; None on the others.
+            normalizers: gathered for the final checkpoint.
+        """
+        self._patience, self._eval_period = patience, eval_period
+        self._best, self._normalizers = best, normalizers
+
+    def before_train(self) -> None:
+        self._stop_if_exhausted(self.trainer.start_iter - 1)
+
+    def after_step(self) -> None:
+        next_iter = self.trainer.iter + 1
+        if next_iter % self._eval_period == 0 and next_iter != self.trainer.max_iter:
+            self._stop_if_exhausted(self.trainer.iter)
+
+    def _stop_if_exhausted(self, iteration: int) -> None:
+        since_best = 0 if self._best is None else self._best.evaluations_since_best
+        if max(comm.all_gather(since_best)) < self._patience:
+            return
+        logger.info(
+            "No better value in %d evaluations: training ends after iteration %d.",
+            self._patience,
+            iteration,
+        )
+        self._normalizers.collect()
+        self.trainer.iter = iteration
+        self.trainer.checkpointer.save("model_final", iteration=iteration)
+        raise PatienceExhausted

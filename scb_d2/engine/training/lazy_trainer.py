@@ -25,8 +25,7 @@ from scb_d2.modeling.build_errors import check_features
 from scb_d2.utils.seeding import temporary_seed
 
 from .base_trainer import ResumableTrainer
-from .best_checkpoint import BestCheckpointer
-from .hooks import ResumingEvalHook
+from .hooks import BestCheckpointer, ResumingEvalHook
 from .loader import build_seeded_train_loader
 from .nonfinite import GuardedAMPTrainer, GuardedTrainer
 

@@ -22,8 +22,7 @@ from scb_d2.evaluation.results_table import report_results
 from scb_d2.modeling.build import build_model
 
 from .base_trainer import ResumableTrainer
-from .best_checkpoint import BestCheckpointer
-from .hooks import ResumingEvalHook
+from .hooks import BestCheckpointer, ResumingEvalHook
 from .loader import build_train_loader
 from .nonfinite import GuardedAMPTrainer, GuardedTrainer
 from .parts import with_parts

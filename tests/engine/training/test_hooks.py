@@ -8,7 +8,7 @@ import torch
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-from scb_d2.engine.training.best_checkpoint import BestCheckpointer
+from scb_d2.engine.training.hooks import BestCheckpointer
 
 
 def _hook(folder: Path, mode: str = "max") -> tuple[BestCheckpointer, nn.Module]:
