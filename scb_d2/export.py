@@ -17,7 +17,7 @@ from .engine.config.safe_yaml import is_lazy_dump
 from .engine.config.yaml_errors import read_yaml
 from .engine.training.parts import save_lazy_config
 from .errors import ConfigError
-from .evaluation.zero_aware_evaluator import ZeroAwareCOCOEvaluator
+from .evaluation.coco_evaluator import SafeCOCOEvaluator
 from .loss.matching import ScaleBalancedMatcher
 from .modeling import (
     ScaleBalancedCascadeROIHeads,
@@ -44,7 +44,7 @@ _OURS = (
     ScaleBalancedRes5ROIHeads,
     ScaleBalancedRetinaNet,
     ScaleBalancedStandardROIHeads,
-    ZeroAwareCOCOEvaluator,
+    SafeCOCOEvaluator,
 )
 """Classes that differ from their Detectron2 base in training or in messages only."""
 

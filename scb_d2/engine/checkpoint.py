@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 import re
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,9 +167,13 @@ def find_checkpoint(output_dir: str) -> str:
 
 def clean_run_folder(output_dir: str) -> None:
     """Remove what a killed run left half written: files and the last line of ``metrics.json``."""
-    for pattern in ("*", "inference*/*"):
-        for partial in Path(output_dir).glob(f"{pattern}{PARTIAL_SUFFIX}"):
+    folder = Path(output_dir)
+    for pattern in ("*", "inference*/**/*"):
+        for partial in folder.glob(f"{pattern}{PARTIAL_SUFFIX}"):
             partial.unlink(missing_ok=True)
+    for pattern in (".inference*", "inference*/**/.*"):
+        for stage in folder.glob(f"{pattern}{PARTIAL_SUFFIX}-*"):
+            shutil.rmtree(stage, ignore_errors=True)
     metrics = Path(output_dir, "metrics.json")
     if metrics.is_file():
         lines = metrics.read_bytes()

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
@@ -16,13 +17,13 @@ from detectron2.evaluation import (
     SemSegEvaluator,
 )
 
-from scb_d2.engine.training.parts import WholeFiles
 from scb_d2.errors import ConfigError
 
-from .coco_evaluator import BackendCOCOEvaluator
+from .coco_evaluator import SafeCOCOEvaluator
 from .recall_evaluator import RecallBySizeEvaluator
+from .whole_files import WholeFiles
 
-__all__ = ["build_evaluator", "check_evaluators", "max_dets_per_image"]
+__all__ = ["build_evaluator", "check_evaluators", "max_dets_per_image", "results_folder"]
 
 # evaluator_type -> (module, what to install)
 _NEEDS = {
@@ -83,13 +84,23 @@ def build_evaluator(
     Args:
         cfg: the whole config.
         dataset_name: a registered data set.
-        output_dir: where predictions are written; by default ``OUTPUT_DIR/inference``.
+        output_dir: where predictions are written; by default :func:`results_folder` of
+            ``OUTPUT_DIR/inference``.
     """
-    output_dir = output_dir or os.path.join(cfg.OUTPUT_DIR, "inference")
+    inference = os.path.join(cfg.OUTPUT_DIR, "inference")
+    output_dir = output_dir or results_folder(inference, cfg.DATASETS.TEST, dataset_name)
     evaluators = _dataset_evaluators(cfg, dataset_name, output_dir)
     if cfg.TEST.RECALL.ENABLED:
         evaluators.append(RecallBySizeEvaluator.from_config(cfg, dataset_name, output_dir))
     return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
+
+
+def results_folder(folder: str, dataset_names: Sequence[str], dataset_name: str) -> str:
+    """Where the results on a data set go: ``folder``, or one below it each where there are several.
+
+    Their files have the same names.
+    """
+    return folder if len(dataset_names) < 2 else os.path.join(folder, dataset_name)
 
 
 def _dataset_evaluators(cfg: CfgNode, name: str, output_dir: str) -> list[DatasetEvaluator]:
@@ -104,7 +115,7 @@ def _dataset_evaluators(cfg: CfgNode, name: str, output_dir: str) -> list[Datase
         return [CityscapesSemSegEvaluator(name)]
     if kind == "sem_seg":
         return [_SemSegEvaluator(name, output_dir=output_dir)]
-    coco = BackendCOCOEvaluator(
+    coco = SafeCOCOEvaluator(
         name,
         output_dir=output_dir,
         max_dets_per_image=max_dets_per_image(cfg),

@@ -1,4 +1,4 @@
-"""Detectron2's COCO evaluator with a choice of implementation."""
+"""Detectron2's COCO evaluator: AP 0 where nothing is detected, a choice of implementation."""
 
 from __future__ import annotations
 
@@ -7,58 +7,137 @@ import json
 import os
 from typing import Any
 
-from detectron2.evaluation.coco_evaluation import _evaluate_predictions_on_coco
+import numpy as np
+from detectron2.evaluation import COCOEvaluator
+from detectron2.evaluation.coco_evaluation import COCOeval_opt, _evaluate_predictions_on_coco
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
-from scb_d2.data.reader.ground_truth import category_id_of
-from scb_d2.engine.training.parts import WHOLE_FILES
+from scb_d2.errors import DataError
 
 from .coco_backend import coco_eval_class
-from .zero_aware_evaluator import ZeroAwareCOCOEvaluator
+from .whole_files import WholeFiles
 
-__all__ = ["BackendCOCOEvaluator"]
+__all__ = ["SafeCOCOEvaluator", "UnknownClassError"]
+
+_TASK_OF_FIELD = {"pred_masks": "segm", "pred_keypoints": "keypoints"}
 
 
-class BackendCOCOEvaluator(ZeroAwareCOCOEvaluator):
-    """See :class:`detectron2.evaluation.COCOEvaluator`; `backend` is `TEST.COCO_BACKEND`.
+class UnknownClassError(DataError, AssertionError):
+    """The model predicts a class that the data set lacks; Detectron2 raises an AssertionError."""
 
-    Where Detectron2's own fast implementation is built, `auto` leaves it to work.
+
+class SafeCOCOEvaluator(WholeFiles, COCOEvaluator):
+    """Detectron2's COCO evaluator, whose numbers it gives.
+
+    A model that detects nothing has AP 0 in each of its tasks, with the usual table; sizes and
+    classes without ground truth are ``nan``, as they are with detections. Files are written whole.
     """
 
-    def __init__(self, dataset_name: str, *args: Any, backend: str = "auto", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        dataset_name: str,
+        *args: Any,
+        backend: str = "auto",
+        use_fast_impl: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        """Read the annotations.
+
+        Args:
+            dataset_name: a registered data set.
+            *args: as in :class:`detectron2.evaluation.COCOEvaluator`.
+            backend: `TEST.COCO_BACKEND`, which implementation evaluates boxes and masks. Where
+                Detectron2's own fast one is built, `auto` takes that.
+            use_fast_impl: False makes `auto` pycocotools.
+            **kwargs: as in :class:`detectron2.evaluation.COCOEvaluator`.
+        """
+        super().__init__(dataset_name, *args, use_fast_impl=use_fast_impl, **kwargs)
+        if backend == "auto" and not use_fast_impl:
+            backend = "pycocotools"
         self._eval_class = coco_eval_class(backend)
-        super().__init__(dataset_name, *args, **kwargs)
-        self._own_fast_impl = backend == "auto" and self._use_fast_impl
-        self._dataset_name = dataset_name
+        if backend == "auto" and self._use_fast_impl:
+            self._eval_class = COCOeval_opt
+        self._tasks_of_model: set[str] = set()
+
+    def reset(self) -> None:
+        super().reset()
+        self._tasks_of_model = set()
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        super().process(inputs, outputs)
+        for output in outputs:
+            fields = output["instances"].get_fields() if "instances" in output else {}
+            self._tasks_of_model.update(
+                task for field, task in _TASK_OF_FIELD.items() if field in fields
+            )
+
+    def _tasks_from_predictions(self, predictions: list[dict[str, Any]]) -> list[str]:
+        # Where nothing is detected there is no mask or keypoint among the predictions.
+        return sorted(self._tasks_of_model.union(super()._tasks_from_predictions(predictions)))
 
     def _eval_predictions(
         self, predictions: list[dict[str, Any]], img_ids: list[int] | None = None
     ) -> None:
         # Detectron2 names its two implementations inside this method, so it cannot be told of a
         # third one.
-        if self._own_fast_impl or not self._do_evaluation:
-            super()._eval_predictions(predictions, img_ids)
-            return
         rows = list(itertools.chain.from_iterable(p["instances"] for p in predictions))
         tasks = self._tasks or self._tasks_from_predictions(rows)
-        category_ids = category_id_of(self._dataset_name)
-        for row in rows:
-            row["category_id"] = category_ids[row["category_id"]]
+        self._to_category_ids(rows)
         if self._output_dir:
             path = os.path.join(self._output_dir, "coco_instances_results.json")
-            with WHOLE_FILES.open(path, "w") as file:
+            with open(path, "w", encoding="utf-8") as file:
                 json.dump(rows, file)
+        if not self._do_evaluation:
+            self._logger.info("%s has no annotations to evaluate on.", self._metadata.json_file)
+            return
         for task in sorted(tasks):
-            evaluation = None
-            if rows:
-                evaluation = _evaluate_predictions_on_coco(
-                    self._coco_api,
-                    rows,
-                    task,
-                    kpt_oks_sigmas=self._kpt_oks_sigmas,
-                    cocoeval_fn=self._eval_class,
-                    img_ids=img_ids,
-                    max_dets_per_image=self._max_dets_per_image,
-                )
             self._results[task] = self._derive_coco_results(
-                evaluation, task, class_names=self._metadata.get("thing_classes")
+                self._evaluate_task(rows, task, img_ids),
+                task,
+                class_names=self._metadata.get("thing_classes"),
             )
+
+    def _to_category_ids(self, rows: list[dict[str, Any]]) -> None:
+        """Name classes by the ids of the annotations, in place."""
+        contiguous_ids = self._metadata.get("thing_dataset_id_to_contiguous_id")
+        if contiguous_ids is None:
+            return
+        category_ids = {contiguous: own for own, contiguous in contiguous_ids.items()}
+        for row in rows:
+            if row["category_id"] not in category_ids:
+                raise UnknownClassError(
+                    f"the model predicts the class {row['category_id']}, but "
+                    f"{self._metadata.name} has {len(category_ids)} classes, which are numbered "
+                    f"from 0 to {len(category_ids) - 1}."
+                )
+            row["category_id"] = category_ids[row["category_id"]]
+
+    def _evaluate_task(self, rows: list[dict[str, Any]], task: str, img_ids: Any) -> COCOeval:
+        if not rows:
+            self._logger.warning("The model detects nothing: AP of %s is 0.", task)
+            return self._evaluate_nothing(task, img_ids)
+        return _evaluate_predictions_on_coco(
+            self._coco_api,
+            rows,
+            task,
+            kpt_oks_sigmas=self._kpt_oks_sigmas,
+            # faster-coco-eval evaluates keypoints of its own kind of annotations only.
+            cocoeval_fn=COCOeval if task == "keypoints" else self._eval_class,
+            img_ids=img_ids,
+            max_dets_per_image=self._max_dets_per_image,
+        )
+
+    def _evaluate_nothing(self, task: str, img_ids: Any) -> COCOeval:
+        nothing = COCO()
+        nothing.dataset = {**self._coco_api.dataset, "annotations": []}
+        nothing.createIndex()
+        coco_eval = COCOeval(self._coco_api, nothing, task)
+        if img_ids is not None:
+            coco_eval.params.imgIds = img_ids
+        if task == "keypoints" and self._kpt_oks_sigmas:
+            coco_eval.params.kpt_oks_sigmas = np.array(self._kpt_oks_sigmas)
+        coco_eval.evaluate()
+        coco_eval.accumulate()
+        coco_eval.summarize()
+        return coco_eval

@@ -14,7 +14,7 @@ from detectron2.structures import Boxes, Instances
 from scb_d2 import ConfigError, add_scb_config
 from scb_d2.data.registration import register_coco
 from scb_d2.evaluation.build import build_evaluator, check_evaluators
-from scb_d2.evaluation.zero_aware_evaluator import ZeroAwareCOCOEvaluator
+from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def _instances(boxes: list[list[float]], classes: list[int]) -> Instances:
 
 
 def _evaluate(name: str, output_dir: Path, instances: Instances) -> dict[str, float]:
-    evaluator = ZeroAwareCOCOEvaluator(name, output_dir=str(output_dir))
+    evaluator = SafeCOCOEvaluator(name, output_dir=str(output_dir))
     evaluator.reset()
     evaluator.process([{"image_id": 1}], [{"instances": instances}])
     return evaluator.evaluate()["bbox"]
@@ -84,7 +84,7 @@ def test_each_kind_of_data_gets_its_evaluator(two_objects: str, tmp_path: Path) 
     cfg = get_cfg()
     add_scb_config(cfg)
     cfg.OUTPUT_DIR = str(tmp_path)
-    assert isinstance(build_evaluator(cfg, two_objects), ZeroAwareCOCOEvaluator)
+    assert isinstance(build_evaluator(cfg, two_objects), SafeCOCOEvaluator)
     assert isinstance(build_evaluator(cfg, "voc_2007_test"), PascalVOCDetectionEvaluator)
 
 

@@ -18,7 +18,7 @@ from scb_d2.data.reader.ground_truth import annotations_of
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation import coco_backend
 from scb_d2.evaluation.coco_backend import coco_eval_class
-from scb_d2.evaluation.coco_evaluator import BackendCOCOEvaluator
+from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
 from scb_d2.evaluation.recall import RecallSettings, evaluate_recall, flat_metrics
 from scb_d2.evaluation.recall_evaluator import RecallBySizeEvaluator, recall_settings
 
@@ -176,8 +176,8 @@ def test_coco_backends_give_the_same_numbers(tmp_path, backend):
     if backend == "faster_coco_eval":
         pytest.importorskip("faster_coco_eval")
     data, results = register(tmp_path)
-    stock = BackendCOCOEvaluator("scene", output_dir=str(tmp_path / "a"), backend="pycocotools")
-    other = BackendCOCOEvaluator("scene", output_dir=str(tmp_path / "b"), backend=backend)
+    stock = SafeCOCOEvaluator("scene", output_dir=str(tmp_path / "a"), backend="pycocotools")
+    other = SafeCOCOEvaluator("scene", output_dir=str(tmp_path / "b"), backend=backend)
     expected = feed(stock, data, results).evaluate()
     got = feed(other, data, results).evaluate()
     assert got["bbox"] == pytest.approx(expected["bbox"], nan_ok=True, abs=1e-10)
@@ -207,7 +207,7 @@ def test_unknown_and_missing_backends_are_named(monkeypatch):
 
 def test_no_detections_are_ap_0_with_every_backend(tmp_path):
     data, _ = register(tmp_path)
-    evaluator = BackendCOCOEvaluator("scene", output_dir=str(tmp_path / "a"))
+    evaluator = SafeCOCOEvaluator("scene", output_dir=str(tmp_path / "a"))
     assert feed(evaluator, data, []).evaluate()["bbox"]["AP"] == 0
 
 

@@ -24,7 +24,7 @@ from scb_d2.data.checks.report import DatasetReport
 from scb_d2.data.mapper import CheckedDatasetMapper
 from scb_d2.engine.device import available_amp, available_device
 from scb_d2.errors import ConfigError
-from scb_d2.evaluation.zero_aware_evaluator import ZeroAwareCOCOEvaluator
+from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
 
 from .load import find_config_file
 from .rehearsal import (
@@ -248,9 +248,9 @@ def _use_our_classes(cfg: DictConfig) -> None:
     """Mapper and evaluator with clear errors and AP 0 in place of Detectron2's own."""
     _replace_target(cfg, "dataloader.train.mapper", DatasetMapper, CheckedDatasetMapper)
     _replace_target(cfg, "dataloader.test.mapper", DatasetMapper, CheckedDatasetMapper)
-    _replace_target(cfg, "dataloader.evaluator", COCOEvaluator, ZeroAwareCOCOEvaluator)
+    _replace_target(cfg, "dataloader.evaluator", COCOEvaluator, SafeCOCOEvaluator)
     evaluator = OmegaConf.select(cfg, "dataloader.evaluator")
-    if target_of(evaluator) is ZeroAwareCOCOEvaluator and evaluator.get("output_dir") is None:
+    if target_of(evaluator) is SafeCOCOEvaluator and evaluator.get("output_dir") is None:
         evaluator.output_dir = "${train.output_dir}/inference"
 
 

@@ -16,7 +16,7 @@ from scb_d2.engine.config.lazy import (
     use_available_lazy_device,
 )
 from scb_d2.engine.main import main
-from scb_d2.evaluation.zero_aware_evaluator import ZeroAwareCOCOEvaluator
+from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
 
 
 def test_train_evaluate_and_resume(tiny_lazy: Path, tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_stock_mappers_and_evaluators_become_ours(tiny_lazy: Path) -> None:
     cfg = load_lazy_config(str(tiny_lazy))
     assert cfg.dataloader.train.mapper._target_ is CheckedDatasetMapper
     assert cfg.dataloader.test.mapper._target_ is CheckedDatasetMapper
-    assert cfg.dataloader.evaluator._target_ is ZeroAwareCOCOEvaluator
+    assert cfg.dataloader.evaluator._target_ is SafeCOCOEvaluator
 
 
 def test_arguments_of_a_call_may_be_new(tiny_lazy: Path) -> None:
