@@ -15,7 +15,7 @@ from .data.mapper import CheckedDatasetMapper
 from .engine.checkpoint import load_tensors
 from .engine.config.safe_yaml import is_lazy_dump
 from .engine.config.yaml_errors import read_yaml
-from .engine.training.parts import save_lazy_config
+from .engine.run_folder import save_config
 from .errors import ConfigError
 from .evaluation.coco_evaluator import SafeCOCOEvaluator
 from .loss.matching import ScaleBalancedMatcher
@@ -92,11 +92,7 @@ def export_run(run: str, output: str, weights: str | None = None) -> tuple[str, 
     target = os.path.join(output, CONFIG_FILE)
     with atomic_write(exported, "wb") as file:
         torch.save({"model": state}, file)
-        if is_lazy:
-            save_lazy_config(stock, target)
-        else:
-            with atomic_write(target, encoding="utf-8") as config_file:
-                config_file.write(stock.dump())
+        save_config(stock, target)
     return target, exported
 
 

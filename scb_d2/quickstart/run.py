@@ -16,7 +16,7 @@ from detectron2.utils.logger import setup_logger
 
 from scb_d2.engine.config.load import load_config
 from scb_d2.engine.config.rehearsal import check_run
-from scb_d2.engine.training.parts import set_up_run
+from scb_d2.engine.run_folder import set_up_run
 from scb_d2.engine.training.trainer import Trainer
 from scb_d2.evaluation.results_table import RESULTS_FILE
 from scb_d2.matches.run import match_report, write_match_report

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import scb_d2.utils.files
-from scb_d2.engine.training.base_trainer import ResumableTrainer
+from scb_d2.engine.training.trainer import Trainer
 from tests.faults.runs import differences, kill_at_call, left_by, run_process, tiny_config
 
 
@@ -85,7 +85,7 @@ def test_killed_in_the_middle_of_training(
 ) -> None:
     config = tiny_config(folder, f"middle{workers}", DATALOADER__NUM_WORKERS=workers)
     for step in (4, 3):  # of the process, so iterations 3 and 4
-        _kill(config, folder, ResumableTrainer, "run_step", step)
+        _kill(config, folder, Trainer, "run_step", step)
     assert not differences(undisturbed, _resume(config, folder))
 
 
@@ -93,8 +93,6 @@ def test_killed_in_an_evaluation_that_decides_on_the_best(
     folder: Path, undisturbed: dict[str, Any]
 ) -> None:
     config = tiny_config(folder, "evaluation")
-    from scb_d2.engine.training.trainer import Trainer
-
     _kill(config, folder, Trainer, "_evaluate", 1)
     resumed = _resume(config, folder)
     assert "Evaluating iteration 3, after which" in (folder / "evaluation.log").read_text()
@@ -105,7 +103,7 @@ def test_a_full_disk_stops_the_run_and_costs_nothing(
     folder: Path, undisturbed: dict[str, Any]
 ) -> None:
     config = tiny_config(folder, "full")
-    _kill(config, folder, ResumableTrainer, "run_step", 4)
+    _kill(config, folder, Trainer, "run_step", 4)
     before = (folder / "full" / "last_checkpoint").read_text()
 
     def limit() -> None:
@@ -121,14 +119,14 @@ def test_a_full_disk_stops_the_run_and_costs_nothing(
 
 
 def _kill_a_worker() -> None:
-    original: Callable[..., None] = ResumableTrainer.run_step
+    original: Callable[..., None] = Trainer.run_step
 
-    def run_step(self: ResumableTrainer) -> None:
+    def run_step(self: Trainer) -> None:
         if self.iter == 3:
             multiprocessing.active_children()[0].kill()
         original(self)
 
-    ResumableTrainer.run_step = run_step
+    Trainer.run_step = run_step
 
 
 def test_a_dying_worker_is_one_sentence(folder: Path, undisturbed: dict[str, Any]) -> None:
@@ -146,7 +144,7 @@ def test_what_is_not_whole_is_skipped(
 ) -> None:
     config = tiny_config(folder, fault.replace(" ", "_"))
     run = folder / config.stem
-    _kill(config, folder, ResumableTrainer, "run_step", 6)
+    _kill(config, folder, Trainer, "run_step", 6)
     assert (run / "last_checkpoint").read_text() == "model_0000003.pth"
     checkpoint = run / "model_0000003.pth"
     if fault == "empty tag":

@@ -11,23 +11,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import iopath.common.file_io
 import pytest
 from detectron2.utils.events import JSONWriter
 
+import scb_d2.evaluation.coco_evaluator
 import scb_d2.utils.files
-from scb_d2.engine.training.parts import with_parts
 from scb_d2.utils.files import PARTIAL_SUFFIX, atomic_write
 from tests.engine.conftest import LAZY
 from tests.faults.runs import run_process, tiny_config
 
 
 def _at_write(name: str, act: Callable[[], object]) -> Callable[[], None]:
-    """What makes a process act when half of the first piece of this file is written."""
+    """What makes a process act when half of the first piece of this file is written.
+
+    It is written beside its place or in a folder beside that.
+    """
 
     def prepare() -> None:
         def opening(path: Any, *args: Any, **kwargs: Any) -> Any:
             file = builtins.open(path, *args, **kwargs)  # noqa: SIM115
-            if Path(path).name == f"{name}{PARTIAL_SUFFIX}":
+            if PARTIAL_SUFFIX in str(path) and Path(path).name.startswith(name):
                 original = file.write
 
                 def write(data: Any) -> None:
@@ -38,7 +42,8 @@ def _at_write(name: str, act: Callable[[], object]) -> Callable[[], None]:
                 file.write = write
             return file
 
-        scb_d2.utils.files.open = opening
+        for module in (scb_d2.utils.files, scb_d2.evaluation.coco_evaluator, iopath.common.file_io):
+            module.open = opening
 
     return prepare
 
@@ -70,6 +75,10 @@ def finished(folder: Path) -> Path:
     return config
 
 
+def _partial(run: Path) -> set[Path]:
+    return set(run.rglob(f"*{PARTIAL_SUFFIX}*"))
+
+
 FILES = (
     "config.yaml",
     "model_final.pth",
@@ -83,19 +92,19 @@ FILES = (
 @pytest.mark.parametrize("fault", ["kill", "full disk"])
 def test_the_old_file_stays(folder: Path, finished: Path, name: str, fault: str) -> None:
     path = folder / "run" / name
-    before = path.read_bytes()
+    before, partial = path.read_bytes(), _partial(folder / "run")
     act = _die if fault == "kill" else _fill_the_disk
     command = ["--config-file", finished, "SEED", "4"]
     ended = run_process(command, folder / "log", _at_write(path.name, act))
     assert path.read_bytes() == before
     if fault == "kill":
         assert ended.status == -signal.SIGKILL
-        assert path.with_name(f"{path.name}{PARTIAL_SUFFIX}").exists()
+        assert _partial(folder / "run")
         return
     assert ended.status == 1
     assert "cannot be written (No space left on device)" in ended.output.splitlines()[-1]
     assert "Traceback" not in ended.output
-    assert not list(path.parent.glob(f"*{PARTIAL_SUFFIX}"))
+    assert _partial(folder / "run") <= partial
 
 
 def test_what_a_killed_run_left_is_cleaned_up(folder: Path, finished: Path) -> None:
@@ -103,6 +112,9 @@ def test_what_a_killed_run_left_is_cleaned_up(folder: Path, finished: Path) -> N
     partial = [run / f"{name}{PARTIAL_SUFFIX}" for name in FILES]
     for path in partial:
         path.touch()
+    partial += [run / f".inference{PARTIAL_SUFFIX}-1", run / "inference" / f".a{PARTIAL_SUFFIX}-1"]
+    for path in partial[-2:]:
+        path.mkdir()
     metrics = run / "metrics.json"
     whole = metrics.read_bytes()
     metrics.write_bytes(whole + b'{"iteration": 1, "lo')
@@ -153,15 +165,3 @@ def test_an_exception_leaves_the_old_file(tmp_path: Path) -> None:
         1 / 0  # noqa: B018
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-OUTSIDE = "outside"
-
-
-def _function(*, given: str = "default") -> tuple[str, str]:
-    return OUTSIDE, given
-
-
-def test_parts_are_exchanged_in_a_copy_only() -> None:
-    assert with_parts(_function, OUTSIDE="inside")() == ("inside", "default")
-    assert _function(given="x") == ("outside", "x")

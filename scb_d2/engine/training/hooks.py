@@ -1,6 +1,7 @@
 """What a run keeps besides parameters and optimizer, its best weights, and when it stops early."""
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -155,7 +156,8 @@ class BestCheckpointer(hooks.BestCheckpointer):
     def _best_checking(self) -> None:
         before = self.best_iter
         super()._best_checking()
-        if self._metric in self.trainer.storage.latest():
+        value, _ = self.trainer.storage.latest().get(self._metric, (math.nan, -1))
+        if not math.isnan(value):  # which tells nothing of the model
             is_best = self.best_iter != before
             self.evaluations_since_best = 0 if is_best else self.evaluations_since_best + 1
 

@@ -1,6 +1,8 @@
 """Training batches as a function of the seed and the iteration, whatever happened before."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -9,13 +11,22 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetFromList, build_detection_train_loader
 from detectron2.data.build import trivial_batch_collator, worker_init_reset_seed
 from detectron2.data.samplers import TrainingSampler
+from detectron2.engine.train_loop import TrainerBase
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
+from scb_d2.errors import RunError
 from scb_d2.utils.seeding import derived_seed, temporary_seed
 
-__all__ = ["SeededBatchSampler", "build_seeded_train_loader", "build_train_loader", "skip_batches"]
+__all__ = [
+    "SeededBatchSampler",
+    "build_seeded_train_loader",
+    "build_train_loader",
+    "dead_workers_named",
+    "skip_batches",
+]
 
+_DEAD_WORKER = re.compile(r"DataLoader worker \(.*\) (is killed|exited)")
 _MAX_TRIES = 100
 
 Key = tuple[int, int, int]
@@ -148,6 +159,30 @@ def skip_batches(loader: Any, count: int) -> None:
     batches = getattr(loader, "batch_sampler", None)
     if isinstance(batches, SeededBatchSampler):
         batches.start = count
+
+
+@contextmanager
+def dead_workers_named(trainer: TrainerBase) -> Iterator[None]:
+    """One sentence for a data loader's process that died, which is noticed at any moment.
+
+    Args:
+        trainer: whose iteration is named.
+
+    Raises:
+        RunError: that sentence.
+    """
+    try:
+        yield
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        reason = " ".join(str(error).split())
+        if not isinstance(error, RuntimeError):  # it died while it handed a batch over
+            reason = f"DataLoader worker closed its connection ({reason})."
+        elif not _DEAD_WORKER.search(reason):
+            raise
+        raise RunError(
+            f"Training stopped at iteration {trainer.iter} because a data loader's process died: "
+            f"{reason} Go on with --resume, with fewer workers if memory ran out."
+        ) from error
 
 
 def _unchanged(record: Any) -> Any:

@@ -1,62 +1,23 @@
-"""Detectron2's functions with other parts, where they have no hook for them."""
+"""The parts of a run, which every kind of config gives: the trainer knows no other."""
 
-import types
-from collections.abc import Callable
-from typing import Any
+from types import ModuleType
 
-from detectron2.config import LazyConfig
-from detectron2.engine import default_setup
-from detectron2.utils.file_io import PathManager
+from detectron2.config import CfgNode
+from omegaconf import DictConfig
 
-from scb_d2.utils.files import WholeFilePaths
+from . import parts_from_lazy, parts_from_yaml
+from .settings import RunSettings
 
-__all__ = ["WHOLE_FILES", "WholeFiles", "save_lazy_config", "set_up_run", "with_parts"]
+__all__ = ["Config", "parts_of", "run_settings"]
 
-WHOLE_FILES = WholeFilePaths(PathManager)
-"""Detectron2's path manager, which writes local files whole."""
+Config = CfgNode | DictConfig
 
 
-def with_parts(function: Callable[..., Any], **parts: Any) -> Callable[..., Any]:
-    """A function or bound method that finds other objects under some names of its module.
-
-    It is given a copy of that module's namespace, so nothing outside changes. For example,
-    ``DefaultTrainer.__init__`` looks ``create_ddp_model``, ``SimpleTrainer`` and others up there.
-
-    Args:
-        function: a Python function, or a bound method.
-        **parts: name in its module to what is used instead.
-    """
-    stock = getattr(function, "__func__", function)
-    ours = types.FunctionType(
-        stock.__code__,
-        {**stock.__globals__, **parts},
-        stock.__name__,
-        stock.__defaults__,
-        stock.__closure__,
-    )
-    ours.__kwdefaults__ = stock.__kwdefaults__
-    return types.MethodType(ours, function.__self__) if stock is not function else ours
+def parts_of(cfg: Config) -> ModuleType:
+    """The functions that make a run's parts from this kind of config."""
+    return parts_from_yaml if isinstance(cfg, CfgNode) else parts_from_lazy
 
 
-class WholeFiles:
-    """Mixin before a class of Detectron2's evaluators, whose files are then written whole."""
-
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        return with_parts(super().evaluate, PathManager=WHOLE_FILES)(*args, **kwargs)
-
-    def _eval_predictions(self, *args: Any, **kwargs: Any) -> Any:
-        return with_parts(super()._eval_predictions, PathManager=WHOLE_FILES)(*args, **kwargs)
-
-    def _eval_box_proposals(self, *args: Any, **kwargs: Any) -> Any:
-        return with_parts(super()._eval_box_proposals, PathManager=WHOLE_FILES)(*args, **kwargs)
-
-
-def save_lazy_config(cfg: Any, path: str) -> None:
-    """``LazyConfig.save``, which replaces an older file by a whole one only."""
-    with_parts(LazyConfig.save, PathManager=WHOLE_FILES)(cfg, path)
-
-
-def set_up_run(cfg: Any, args: Any) -> None:
-    """Detectron2's ``default_setup``; the same of ``config.yaml``."""
-    lazy = types.SimpleNamespace(save=save_lazy_config)
-    with_parts(default_setup, PathManager=WHOLE_FILES, LazyConfig=lazy)(cfg, args)
+def run_settings(cfg: Config) -> RunSettings:
+    """The plain settings of a config."""
+    return parts_of(cfg).run_settings(cfg)

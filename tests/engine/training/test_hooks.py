@@ -47,3 +47,13 @@ def test_the_best_value_survives_resuming(tmp_path: Path) -> None:
     resumed.load_state_dict(hook.state_dict())
     _run(resumed, model, {3: 1.0})
     assert torch.load(tmp_path / "model_best.pth")["iteration"] == 1
+
+
+def test_a_value_that_is_nan_says_nothing_about_patience(tmp_path: Path) -> None:
+    hook, model = _hook(tmp_path)
+    _run(hook, model, {1: float("nan")})
+    assert hook.evaluations_since_best == 0
+    _run(hook, model, {1: 2.0, 3: 1.0})
+    assert hook.evaluations_since_best == 1
+    _run(hook, model, {1: float("nan")})
+    assert hook.evaluations_since_best == 1

@@ -13,12 +13,12 @@ import torch
 from detectron2.data.common import AspectRatioGroupedDataset
 from detectron2.data.samplers import RepeatFactorTrainingSampler, TrainingSampler
 
-from scb_d2.engine.training.base_trainer import ResumableTrainer
 from scb_d2.engine.training.loader import (
     SeededBatchSampler,
     build_seeded_train_loader,
     skip_batches,
 )
+from scb_d2.engine.training.trainer import Trainer
 from scb_d2.utils.seeding import temporary_seed
 from tests.engine.conftest import LAZY
 from tests.faults.runs import differences, kill_at_call, left_by, run_process
@@ -86,7 +86,7 @@ def test_a_killed_lazy_run_resumes_to_the_bit(tmp_path: Path) -> None:
         config.write_text(LAZY.format(root=str(tmp_path / "shapes"), output=str(tmp_path / name)))
         command = ["--config-file", config, "--resume", "train.device=cpu"]
         if name == "killed":
-            prepare = kill_at_call(ResumableTrainer, "run_step", 4)
+            prepare = kill_at_call(Trainer, "run_step", 4)
             assert run_process(command, tmp_path / "log", prepare).status < 0
         ended = run_process(command, tmp_path / "log")
         assert ended.status == 0, ended.output
