@@ -7,19 +7,14 @@ data. Reads every annotation file and the header of every image file; writes not
 import argparse
 import sys
 
-from ._overrides import add_overrides
+from ._arguments import add_config_file, add_overrides
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `scb-d2 check`."""
-    parser.add_argument(
-        "--config-file",
-        required=True,
-        metavar="FILE",
-        help="YAML or LazyConfig .py, a path or a name of Detectron2's model zoo",
-    )
+    add_config_file(parser)
     parser.add_argument(
         "--strict", action="store_true", help="exit with 1 after warnings too, not only errors"
     )

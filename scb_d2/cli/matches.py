@@ -7,19 +7,14 @@ Writes matches.html (one page with everything), matches.json and PNG figures.
 
 import argparse
 
-from ._overrides import add_overrides
+from ._arguments import add_config_file, add_overrides
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `scb-d2 matches`."""
-    parser.add_argument(
-        "--config-file",
-        required=True,
-        metavar="FILE",
-        help="YAML or LazyConfig .py, a path or a name of Detectron2's model zoo",
-    )
+    add_config_file(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the report")
     parser.add_argument(
         "--dataset",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from scb_d2.errors import ConfigError, DataError
 from scb_d2.utils.files import atomic_write
 
-from ._overrides import add_overrides
+from ._arguments import add_config_file, add_overrides
 
 if TYPE_CHECKING:
     from detectron2.structures import Instances
@@ -31,12 +31,7 @@ PREDICTIONS_FILE = "predictions.json"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder or pattern")
-    parser.add_argument(
-        "--config-file",
-        required=True,
-        metavar="FILE",
-        help="YAML, such as config.yaml in the folder of a run, or LazyConfig .py",
-    )
+    add_config_file(parser, "YAML, such as config.yaml in the folder of a run, or LazyConfig .py")
     parser.add_argument(
         "--weights",
         metavar="FILE",

@@ -7,7 +7,7 @@ goes on where its last checkpoint was.
 import argparse
 from pathlib import Path
 
-from ._overrides import add_overrides
+from ._arguments import add_overrides
 
 __all__ = ["add_arguments", "run"]
 

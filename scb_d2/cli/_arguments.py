@@ -1,8 +1,21 @@
-"""The argument for overrides of config keys, which several commands take."""
+"""Arguments that several commands take."""
 
 import argparse
 
-__all__ = ["add_overrides"]
+__all__ = ["add_config_file", "add_overrides"]
+
+
+def add_config_file(
+    parser: argparse.ArgumentParser,
+    text: str = "YAML or LazyConfig .py, a path or a name of Detectron2's model zoo",
+) -> None:
+    """Declare ``--config-file``, which must be given.
+
+    Args:
+        parser: of a command.
+        text: its help.
+    """
+    parser.add_argument("--config-file", required=True, metavar="FILE", help=text)
 
 
 def add_overrides(parser: argparse.ArgumentParser, flag: bool = False) -> None:
