@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.modeling import build_model as build_stock_model
 
+from scb_d2.engine.config.lazy import load_lazy_config
 from scb_d2.engine.config.load import load_config
 from scb_d2.engine.main import main
 from scb_d2.engine.training.trainer import Trainer, warn_if_unweighted
@@ -64,6 +66,47 @@ def test_a_stock_model_under_a_scale_balanced_config_warns_once(
         caplog.clear()
         Trainer(cfg)
     assert not [r for r in caplog.records if "weights its loss" in r.getMessage()]
+
+
+@pytest.mark.parametrize("config", ["tiny_yaml", "tiny_lazy"])
+def test_a_subclass_overrides_parts_as_in_detectron2(
+    request: pytest.FixtureRequest, config: str, tmp_path: Path
+) -> None:
+    made = []
+
+    class UsersTrainer(Trainer):
+        @classmethod
+        def build_model(cls, cfg):
+            return super().build_model(cfg).requires_grad_(False)
+
+        @classmethod
+        def build_optimizer(cls, cfg, model):
+            assert not any(p.requires_grad for p in model.parameters())
+            made.append(torch.optim.SGD(model.parameters(), lr=0.5))
+            return made[-1]
+
+        @classmethod
+        def build_evaluator(cls, cfg, dataset_name, output_folder=None):
+            made.append(f"{dataset_name} evaluated")
+            return super().build_evaluator(cfg, dataset_name, output_folder)
+
+        def build_hooks(self):
+            return [*super().build_hooks()[:-1], CountingHook()]
+
+    class CountingHook(HookBase):
+        pass
+
+    path = str(request.getfixturevalue(config))
+    if config == "tiny_yaml":
+        cfg = load_config(path, ["MODEL.DEVICE", "cpu"])
+    else:
+        cfg = load_lazy_config(path, ["train.device=cpu"])
+    trainer = UsersTrainer(cfg)
+    assert isinstance(trainer, DefaultTrainer)
+    assert trainer.optimizer is made[0]
+    assert isinstance(trainer._hooks[-1], CountingHook)
+    assert UsersTrainer.test(cfg, trainer.model)["bbox"]["AP"] >= 0
+    assert made[1:] == ["shapes_val evaluated"]
 
 
 def test_no_warning_where_the_loss_is_off(
