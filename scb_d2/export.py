@@ -12,7 +12,6 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from .data.mapper import CheckedDatasetMapper
-from .engine.checkpoint import load_tensors
 from .engine.config.safe_yaml import is_lazy_dump
 from .engine.config.yaml_errors import read_yaml
 from .engine.run_folder import save_config
@@ -29,6 +28,7 @@ from .modeling import (
 )
 from .modeling.build_errors import CLASS_KEYS
 from .utils.files import atomic_write
+from .utils.tensors import load_tensors
 
 __all__ = ["CHECKPOINT_FILE", "CONFIG_FILE", "export_run"]
 

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import pickle
 import re
 import shutil
 import zipfile
@@ -16,13 +15,13 @@ from detectron2.utils.file_io import PathManager
 
 from scb_d2.errors import ConfigError, RunError
 from scb_d2.utils.files import PARTIAL_SUFFIX, WholeFilePaths
+from scb_d2.utils.tensors import check_arrays, load_tensors
 
 __all__ = [
     "SafeCheckpointer",
     "UntaggedCheckpointer",
     "clean_run_folder",
     "find_checkpoint",
-    "load_tensors",
 ]
 
 logger = logging.getLogger(__name__)
@@ -30,19 +29,6 @@ logger = logging.getLogger(__name__)
 _TAG = "last_checkpoint"
 _NAME = re.compile(r"model_(\d+|final)\.pth")
 _STATE = {"model", "trainer", "iteration"}
-
-# What the weights of Detectron2's zoo and of Caffe2 are made of.
-_PICKLED = {
-    ("collections", "OrderedDict"),
-    ("_codecs", "encode"),
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    *(
-        (f"numpy.{core}.multiarray", name)
-        for core in ("core", "_core")
-        for name in ("_reconstruct", "scalar")
-    ),
-}
 
 
 class SafeCheckpointer(DetectionCheckpointer):
@@ -72,7 +58,7 @@ class SafeCheckpointer(DetectionCheckpointer):
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         if filename.endswith(".pkl"):
-            _check_pickle(filename)
+            check_arrays(filename)
         elif filename.endswith(".pyth"):
             load_tensors(filename)
         return super()._load_file(filename)
@@ -86,56 +72,6 @@ class UntaggedCheckpointer(SafeCheckpointer):
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         pass
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _PICKLED:
-            raise pickle.UnpicklingError(f"{module}.{name}")
-        return super().find_class(module, name)
-
-
-def _check_pickle(path: str) -> None:
-    """Refuse a pickle that holds more than arrays, before anything of it is run."""
-    try:
-        with open(path, "rb") as file:
-            _ArrayUnpickler(file, encoding="latin1").load()
-    except pickle.UnpicklingError as error:
-        raise ConfigError(
-            f"the weights {path} are a Python pickle that holds {error}, which could run code when "
-            "loaded; only arrays are accepted in a .pkl."
-        ) from None
-    except (AttributeError, EOFError, ImportError, IndexError, ValueError) as error:
-        raise ConfigError(
-            f"the weights {path} cannot be read as a checkpoint ({error})."
-        ) from error
-
-
-def load_tensors(path: str, **kwargs: Any) -> Any:
-    """``torch.load`` onto the CPU of a file that holds tensors and plain values only.
-
-    Args:
-        path: the file.
-        **kwargs: of :func:`torch.load`.
-
-    Raises:
-        ConfigError: if it is no such file, or a pickle that could run code.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, **kwargs)
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)|[Uu]nsupported class ([\w.]+)", str(error))
-        if named:
-            raise ConfigError(
-                f"the weights {path} are a Python pickle that holds {named[1] or named[2]}, which "
-                "could run code when loaded; only tensors and plain values are accepted."
-            ) from None
-        reason = "no file of torch.save"
-    except EOFError:
-        reason = "it ends too early"
-    except (RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
-    raise ConfigError(f"the weights {path} cannot be read as a checkpoint ({reason}).")
 
 
 def find_checkpoint(output_dir: str) -> str:

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from scb_d2.engine.checkpoint import SafeCheckpointer, load_tensors
+from scb_d2.engine.checkpoint import SafeCheckpointer
 from scb_d2.engine.config.load import load_config
 from scb_d2.engine.config.safe_yaml import arithmetic
 from scb_d2.engine.config.yaml_errors import read_yaml
 from scb_d2.errors import ConfigError
-from scb_d2.matches.page import _objects
+from scb_d2.utils.pages import render_page
+from scb_d2.utils.tensors import load_tensors
 
 
 class _Bomb:
@@ -120,10 +121,18 @@ def test_a_pickle_of_arrays_loads_as_in_detectron2(tmp_path: Path) -> None:
     assert model.weight.item() == 3.0
 
 
-def test_pages_escape_what_the_data_holds() -> None:
+@pytest.mark.parametrize("template", ["compare", "matches"])
+def test_pages_escape_what_the_data_holds(template: str) -> None:
     name = "<script>alert(1)</script>"
-    item = dict.fromkeys(("image_id", "annotation_id", "class", "size", "matches"), name)
-    item |= {"bbox_xyxy_native": [0, 0, 1, 1], "best_iou": 0.1}
-    page = "".join(_objects(name, {"count": 1, "objects": [item]}))
+    rows = [[name, name], [[name, name]]]
+    values = {
+        "compare": {"differences": name, "tables": [[name, *rows]], "rules": [name]}
+        | {"pictures": [(name, name)]},
+        "matches": {"warnings": [name], "facts": rows[1], "sizes": rows, "shares": rows}
+        | {"rule": name, "suggestions": {"sentences": [name], "rows": rows[1], "then": name}}
+        | {"figures": [(name, name)], "notes": [name]}
+        | {"listings": [{"title": name, "note": name, "rows": rows[1]}]},
+    }
+    page = render_page(template, title=name, verdict=name, **values[template])
     assert "<script>" not in page
-    assert page.count("&lt;script&gt;") == 6
+    assert page.count("&lt;script&gt;") > 10

@@ -10,9 +10,9 @@ import torch
 from iopath.common.file_io import PathHandler, file_lock, get_cache_dir
 from torch import Tensor, nn
 
-from scb_d2.engine.checkpoint import load_tensors
 from scb_d2.errors import ConfigError
 from scb_d2.utils.files import atomic_write
+from scb_d2.utils.tensors import load_tensors
 
 from .network import check_name, import_timm
 

@@ -12,8 +12,8 @@ from fvcore.nn import sigmoid_focal_loss
 from scb_d2 import ConfigError
 from scb_d2.cli import main as scb_d2
 from scb_d2.data.blood_cells import BLOOD_CELLS
-from scb_d2.engine.checkpoint import load_tensors
 from scb_d2.engine.main import main as train_net
+from scb_d2.utils.tensors import load_tensors
 from tests.modeling.detectors import assert_same_training, train_step
 
 from .builders import CONFIGS, DETECTORS, SMALL, batch, build_laptop, laptop_config

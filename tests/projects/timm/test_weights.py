@@ -16,9 +16,10 @@ from PIL import Image
 
 from scb_d2 import ConfigError, build_model
 from scb_d2.data.blood_cells import BLOOD_CELLS
-from scb_d2.engine.checkpoint import SafeCheckpointer, load_tensors
+from scb_d2.engine.checkpoint import SafeCheckpointer
 from scb_d2.engine.main import main as train_net
 from scb_d2.projects.timm_backbone.weights import name_in_order
+from scb_d2.utils.tensors import load_tensors
 
 from .builders import CONFIGS, DETECTORS, laptop_config
 
