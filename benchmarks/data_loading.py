@@ -21,7 +21,7 @@ def measure(device: str, quick: bool) -> Iterator[Ratio]:
     with tempfile.TemporaryDirectory() as folder:
         opts = ["DATASETS.SYNTHETIC.ROOT", str(Path(folder) / "shapes")]
         opts += ["DATASETS.SYNTHETIC.TRAIN_IMAGES", 40, "DATASETS.SYNTHETIC.VAL_IMAGES", 1]
-        cfg = config("configs/quickstart.yaml", *opts)
+        cfg = config("configs/shapes_retinanet_scb.yaml", *opts)
         register_datasets(cfg)
         records = DatasetCatalog.get("shapes_train")
         mappers = [CheckedDatasetMapper(cfg, True), DatasetMapper(cfg, True)]

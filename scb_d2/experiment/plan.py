@@ -2,7 +2,7 @@
 
 A plan is a YAML file::
 
-    config: configs/quickstart.yaml   # beside the plan or in the current folder
+    config: configs/shapes_retinanet_scb.yaml   # beside the plan or in the current folder
     output: output/experiment
     seeds: [1, 2, 3]
     overrides: {SOLVER.MAX_ITER: 900} # of every arm

@@ -50,7 +50,7 @@ def closing_block(cfg: CfgNode, metrics: dict[str, dict[str, float]], taken: str
         f"  {output}/{'model_final.pth':<21} the weights; config.yaml beside them",
         "",
         "Try next",
-        *_next_steps(output),
+        *_next_steps(cfg, output),
         _LINE,
     ]
     return "\n".join(lines)
@@ -76,20 +76,19 @@ def _percent(value: float | None) -> str:
     return "    -" if missing else f"{value:5.1f}"
 
 
-def _next_steps(output: str) -> list[str]:
+def _next_steps(cfg: CfgNode, output: str) -> list[str]:
     python = _python()
-    baseline = f"{output}_baseline"
+    against_stock = [
+        "  did the scale-balanced loss do anything here? The same with the stock loss, compared:",
+        f"    {python} -m scb_d2 quickstart --against-stock --output {output}",
+    ]
     return [
-        "  the same with the stock loss, and what the difference is:",
-        f"    {python} -m scb_d2 quickstart --config-file configs/quickstart_baseline.yaml \\",
-        f"        --output {baseline}",
-        f"    {python} -m scb_d2 compare --baseline {baseline} \\",
-        f"        --candidate {output} --output {output}_compare",
+        *(against_stock if cfg.MODEL.SCB.ENABLED else ()),
         "  these weights on your own images:",
         f"    {python} -m scb_d2 predict --config-file {output}/config.yaml IMAGE... \\",
         f"        --output {output}_predictions",
-        "  your own data set in COCO or VOC format (docs/data.md):",
-        f"    {python} train_net.py --config-file configs/retinanet_scb.yaml \\",
+        "  your own photographs, boxes in COCO or VOC format (README, docs/data.md):",
+        f"    {python} train_net.py --config-file configs/laptop_retinanet_scb.yaml \\",
         "        DATASETS.REGISTER \"[{'NAME': 'mine', 'FORMAT': 'coco', \\",
         "        'JSON': 'train.json', 'IMAGES': 'images'}]\" DATASETS.TRAIN mine \\",
         "        DATASETS.TEST mine MODEL.RETINANET.NUM_CLASSES 3 OUTPUT_DIR output/mine",

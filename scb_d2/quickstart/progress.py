@@ -68,6 +68,8 @@ def short_console() -> Iterator[TextIO]:
     console = sys.stdout
     handler = logging.StreamHandler(console)
     handler.setLevel(logging.WARNING)
+    # What weights of a backbone leave as it is, in a list of 20 lines.
+    handler.addFilter(lambda record: record.name != "fvcore.common.checkpoint")
     handler.setFormatter(logging.Formatter("      %(levelname)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     for logger in loggers:

@@ -64,7 +64,7 @@ def run_quickstart(
         else:
             loss = "the scale-balanced loss" if cfg.MODEL.SCB.ENABLED else "its stock loss"
             say(f"Quick start: {cfg.MODEL.META_ARCHITECTURE} with {loss}")
-            say(f"[1/4] Making the data, unless it is there, in {cfg.DATASETS.SYNTHETIC.ROOT} ...")
+            say(f"[1/4] Checking the data, {' and '.join(_datasets(cfg))} ...")
             check_run(cfg, 1, resume=True, eval_only=False)
             say("[2/4] Counting the anchors that each object matches ...")
             verdict = _match_report(config_file, [*opts, "OUTPUT_DIR", output], output)
@@ -93,6 +93,10 @@ def _train(cfg: CfgNode, config_file: str, progress: Progress) -> None:
     trainer.resume_or_load(resume=True)
     trainer.register_hooks([progress])
     trainer.train()
+
+
+def _datasets(cfg: CfgNode) -> list[str]:
+    return list(dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]))
 
 
 def _match_report(config_file: str, opts: Sequence[str], output: str) -> str:

@@ -51,7 +51,7 @@ def untrained_run(tmp_path_factory: pytest.TempPathFactory, repo_root: Path) -> 
     """A run's folder: config.yaml and model_final.pth of a network that finds something."""
     folder = tmp_path_factory.mktemp("run")
     root = ["DATASETS.SYNTHETIC.ROOT", str(folder / "shapes")]
-    cfg = load_config(str(repo_root / "configs" / "quickstart.yaml"), [*TINY, *root])
+    cfg = load_config(str(repo_root / "configs" / "shapes_retinanet_scb.yaml"), [*TINY, *root])
     torch.manual_seed(0)
     model = build_model(cfg)
     torch.nn.init.constant_(model.head.cls_score.bias, 0.5)

@@ -140,7 +140,7 @@ def test_output_that_is_a_file_is_refused(predict, tmp_path: Path) -> None:
 
 
 def test_a_config_without_weights_beside_it_asks_for_them(scb_d2, tmp_path, repo_root) -> None:
-    config = repo_root / "configs" / "quickstart.yaml"
+    config = repo_root / "configs" / "shapes_retinanet_scb.yaml"
     done = scb_d2(
         "predict", "--config-file", config, save(tmp_path / "a.png"), "--output", tmp_path / "out"
     )

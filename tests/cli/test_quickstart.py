@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from scb_d2.cli import quickstart
+from scb_d2.data.blood_cells import BLOOD_CELLS
 from scb_d2.engine.config.load import load_config
 from scb_d2.quickstart.progress import duration
 from scb_d2.utils.hardware import available_cores
@@ -19,7 +20,7 @@ def start(scb_d2, tmp_path_factory: pytest.TempPathFactory):
     root = tmp_path_factory.getbasetemp() / "quickstart_shapes"
 
     def run(output: Path, *words: str, iterations: int = 2, restart: bool = False):
-        flags = ["--output", output, *(["--restart"] if restart else [])]
+        flags = ["--data", "shapes", "--output", output, *(["--restart"] if restart else [])]
         opts = [*TINY, "SOLVER.MAX_ITER", iterations, "DATASETS.SYNTHETIC.ROOT", root, *words]
         return scb_d2("quickstart", *flags, *opts)
 
@@ -38,7 +39,17 @@ def test_trains_evaluates_pictures_and_says_so(start, tmp_path: Path) -> None:
     assert "d2.data" not in done.out, "Detectron2's log belongs into the file"
     assert "Starting training" in (out / "log.txt").read_text()
     closing = done.out[done.out.index("Trained and evaluated") :]
-    for word in ("AP ", "APs", "APm", "APl", "small", str(out), "predict", "compare", "COCO"):
+    for word in (
+        "AP ",
+        "APs",
+        "APm",
+        "APl",
+        "small",
+        str(out),
+        "predict",
+        "--against-stock",
+        "COCO",
+    ):
         assert word in closing
 
     finished = json.loads((out / "quickstart.json").read_text())
@@ -75,10 +86,68 @@ def test_output_that_is_a_file_is_refused(start, tmp_path: Path) -> None:
     assert (tmp_path / "run").read_text() == "mine"
 
 
+@pytest.fixture
+def few_cells(tmp_path: Path) -> list[str]:
+    """Overrides: four of the embedded photographs, 64 px, two iterations."""
+    json_file, images = BLOOD_CELLS["blood_cells_test"]
+    whole = json.loads(Path(json_file).read_text())
+    whole["images"] = whole["images"][:4]
+    kept = {x["id"] for x in whole["images"]}
+    whole["annotations"] = [x for x in whole["annotations"] if x["image_id"] in kept]
+    (tmp_path / "few.json").write_text(json.dumps(whole))
+    entry = {"NAME": "few", "FORMAT": "coco", "JSON": str(tmp_path / "few.json"), "IMAGES": images}
+    opts = [
+        *("DATASETS.REGISTER", [entry], "DATASETS.TRAIN", "few", "DATASETS.TEST", "few"),
+        *("INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", 64, "DATALOADER.NUM_WORKERS", 0),
+        *("SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", 2, "MODEL.DEVICE", "cpu"),
+    ]
+    return [str(x) for x in opts]
+
+
+def test_photographs_and_the_comparison_with_the_stock_loss(
+    scb_d2, few_cells: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "run"
+    done = scb_d2("quickstart", "--output", out, *few_cells)
+    assert done.status == 0, done.err
+    assert (
+        "RetinaNet with the scale-balanced loss" in done.out
+        and "] Checking the data, few" in done.out
+    )
+    command = next(x for x in done.out.splitlines() if "--against-stock" in x)
+    words = command.split(" -m scb_d2 ")[1].split()
+    assert words == ["quickstart", "--against-stock", "--output", str(out)]
+    done = scb_d2(*words)
+    assert done.status == 0, done.err
+    stock, compared = tmp_path / "run_stock", tmp_path / "run_compare"
+    assert "RetinaNet with its stock loss" in done.out and str(compared) in done.out
+    assert (stock / "model_final.pth").is_file() and (compared / "compare.html").is_file()
+    ours, theirs = (load_config(str(x / "config.yaml")).clone() for x in (out, stock))
+    for cfg, enabled in ((ours, True), (theirs, False)):
+        assert enabled == cfg.MODEL.SCB.ENABLED
+        cfg.defrost()
+        cfg.MODEL.SCB.ENABLED, cfg.OUTPUT_DIR = False, ""
+    assert ours == theirs
+
+
+def test_a_comparison_needs_a_finished_run(scb_d2, tmp_path: Path) -> None:
+    done = scb_d2("quickstart", "--against-stock", "--output", tmp_path / "none")
+    assert done.status == 1 and "needs a finished quick start in" in done.err
+    assert done.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_comparison_takes_no_other_settings(scb_d2, tmp_path: Path) -> None:
+    (tmp_path / "quickstart.json").write_text('{"seconds": 1, "hardware": "a CPU"}')
+    done = scb_d2("quickstart", "--against-stock", "--output", tmp_path, "SEED", "2")
+    assert done.status == 1 and "settings of the finished run" in done.err
+
+
 def test_the_baseline_differs_in_the_loss_only(repo_root: Path) -> None:
     ours, baseline = (
-        load_config(str(repo_root / "configs" / f"{name}.yaml"))
-        for name in ("quickstart", "quickstart_baseline")
+        load_config(str(repo_root / "configs" / f"{name}.yaml")).clone()
+        for name in ("shapes_retinanet_scb", "shapes_retinanet")
     )
     assert ours.MODEL.SCB.ENABLED and not baseline.MODEL.SCB.ENABLED
     for cfg in (ours, baseline):
@@ -87,8 +156,26 @@ def test_the_baseline_differs_in_the_loss_only(repo_root: Path) -> None:
     assert ours == baseline
 
 
-def test_default_config_is_the_checkouts(repo_root: Path) -> None:
-    assert quickstart._default_config() == str(repo_root / "configs" / "quickstart.yaml")
+@pytest.mark.parametrize("name", quickstart._CONFIGS.values())
+def test_configs_are_the_checkouts(name: str, repo_root: Path) -> None:
+    assert quickstart._checkout_config(name) == str(repo_root / "configs" / name)
+
+
+def test_photographs_are_part_of_the_package() -> None:
+    counts = {}
+    for name, (json_file, folder) in BLOOD_CELLS.items():
+        data = json.loads(Path(json_file).read_text())
+        counts[name] = len(data["images"])
+        for record in data["images"]:
+            with Image.open(Path(folder, record["file_name"])) as photograph:
+                assert photograph.size == (record["width"], record["height"]) == (320, 240)
+        for thing in data["annotations"]:
+            x, y, width, height = thing["bbox"]
+            assert 0 <= x < x + width <= 320 and 0 <= y < y + height <= 240
+            assert thing["area"] == width * height
+    assert counts == {"blood_cells_train": 100, "blood_cells_test": 36}
+    assert len(list(Path(folder).iterdir())) == 136
+    assert "MIT License" in Path(folder).with_name("LICENSE").read_text()
 
 
 @pytest.mark.parametrize(
