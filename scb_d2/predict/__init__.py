@@ -1,4 +1,6 @@
-"""Detection on single images: reading them, loading weights, running a model.
+"""Detection on single images, after training.
 
-In: a config, weights and image files. Out: instances per image, with the names of their classes.
+In: a config, weights and image files. Out: a picture of each image and one JSON of all detections.
+Path of an image: ``images`` (read), ``predictor`` (network, with ``weights`` loaded), ``categories``
+(names of its classes), ``run`` (drawn and written).
 """
