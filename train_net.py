@@ -3,7 +3,7 @@
 
 import sys
 
-from scb_d2.engine.arguments import train_net_parser
+from scb_d2.engine.flags import train_net_parser
 from scb_d2.utils.needless_warnings import hide_needless_warnings
 
 if __name__ in ("__main__", "__mp_main__"):  # the second in the processes of several GPUs

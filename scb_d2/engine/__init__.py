@@ -1,6 +1,6 @@
-"""Training: configuration loading, trainers, evaluators, devices and processes.
+"""Training and evaluation as ``train_net.py`` runs them.
 
-Import from the modules, for example ``scb_d2.engine.training.trainer.Trainer`` and
-``scb_d2.engine.config.load.load_config``; this file stays empty so that command lines start
-quickly.
+In: the flags (``flags``). Out: a run in its output folder. Path of a run: ``main``, ``config/``
+(load and rehearse), ``processes`` (launch), ``training/`` (the loop), ``checkpoint``, ``run_folder``.
+Import from the modules; this file stays empty so that command lines start quickly.
 """

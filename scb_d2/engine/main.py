@@ -15,11 +15,11 @@ from scb_d2.data.registration import register_datasets
 from scb_d2.utils.needless_warnings import log_hidden_warnings
 from scb_d2.utils.user_errors import hide_user_tracebacks, report_user_errors
 
-from .arguments import train_net_parser
 from .checkpoint import SafeCheckpointer, find_checkpoint
 from .config.lazy import check_lazy_run, load_lazy_config, use_available_lazy_device
 from .config.load import find_config_file, load_config
 from .config.rehearsal import check_run
+from .flags import train_net_parser
 from .processes import check_flags, check_processes, launch, world_size
 from .run_folder import set_up_run
 from .training.parts import Config, run_settings

@@ -1,1 +1,4 @@
-"""Pictures: detections on images, a grid of them against ground truth, and training curves."""
+"""Pictures that serve more than one command.
+
+In: arrays, boxes, instances, metrics of a run. Out: pictures and PNG files, in the one ``palette``.
+"""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from detectron2.engine import default_argument_parser
 
-from scb_d2.engine.arguments import train_net_parser
+from scb_d2.engine.flags import train_net_parser
 
 
 def _run(repo_root: Path, *command: str) -> subprocess.CompletedProcess:

@@ -9,8 +9,7 @@ from torch import nn
 
 from scb_d2 import build_model
 from scb_d2.engine.config.load import load_config
-
-from ..builders import training_input
+from tests.projects.builders import training_input
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 DETECTORS = ("retinanet", "faster_rcnn", "ssd")
