@@ -26,7 +26,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="train nothing: judge the seeds that all arms have finished, whatever commit trained "
         "them, as long as it is one",
     )
+    part.add_argument(
+        "--part",
+        type=_part,
+        metavar="I/N",
+        help="train every N-th run from the I-th on and do not compare: N processes share a plan",
+    )
     add_compare_arguments(parser)
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} must be I/N with 1 <= I <= N, such as 1/2")
+    return int(number), int(count)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -49,8 +62,8 @@ def run(args: argparse.Namespace) -> None:
     choices = chosen_by_flags(args, experiment.compare)
     choices.check()
     if not args.compare_only:
-        train_all(experiment, say=lambda line: print(line, flush=True))
-    if args.train_only:
+        train_all(experiment, say=lambda line: print(line, flush=True), part=args.part or (1, 1))
+    if args.train_only or args.part:
         return
     finished = finished_arms(experiment)
     comparisons = {}

@@ -63,6 +63,7 @@ def train_all(
     experiment: Experiment,
     train: Callable[[TrainingRun], None] = train_in_subprocess,
     say: Callable[[str], None] = print,
+    part: tuple[int, int] = (1, 1),
 ) -> None:
     """Train what is not finished, seed by seed, so that whole pairs are there early.
 
@@ -70,6 +71,7 @@ def train_all(
         experiment: from :func:`scb_d2.experiment.plan.load_plan`.
         train: trains and evaluates one run, going on from a checkpoint in its folder.
         say: told of every run.
+        part: (i, n): every n-th run from the i-th on, for n processes that share a plan.
 
     Raises:
         UserError: a run failed, or a folder holds a run of other settings.
@@ -78,7 +80,8 @@ def train_all(
     # All folders before the first run: a conflict must not show after hours.
     identities = {id(run): identity(run) for run in ordered}
     finished = {id(run): _is_finished(run, identities[id(run)]) for run in ordered}
-    for number, run in enumerate(ordered, start=1):
+    first, step = part
+    for number, run in list(enumerate(ordered, start=1))[first - 1 :: step]:
         title = f"[{number}/{len(ordered)}] {run.arm}, seed {run.seed}"
         if finished[id(run)]:
             say(f"{title}: finished before")

@@ -79,6 +79,22 @@ def test_finished_runs_are_skipped_and_interrupted_ones_resumed(plan):
     assert all("finished before" in line for line in said)
 
 
+def test_processes_share_a_plan(plan):
+    trained = []
+    for number in (2, 1):
+        train_all(
+            load_plan(plan()),
+            lambda run: trained.append((run.arm, run.seed)),
+            silent,
+            part=(number, 2),
+        )
+    assert trained == [("scb", 3), ("scb", 1), ("stock", 3), ("stock", 1)]
+    assert len(finished_arms(load_plan(plan()))["scb"]) == 2
+    assert main(["experiment", str(plan()), "--part", "1/2"]) == 0
+    with pytest.raises(SystemExit):
+        main(["experiment", str(plan()), "--part", "3/2"])
+
+
 def test_a_new_seed_is_added_to_an_experiment(plan):
     trained = []
     train_all(load_plan(plan()), lambda run: trained.append(run.seed), silent)
@@ -207,7 +223,7 @@ def test_the_arms_are_compared(plan, tmp_path, monkeypatch, capsys):
         config["DATASETS"]["TRAIN"] = ["some"]
         file.write_text(yaml.safe_dump(config))
 
-    monkeypatch.setattr(module.train_all, "__defaults__", (train, silent))
+    monkeypatch.setattr(module.train_all, "__defaults__", (train, silent, (1, 1)))
     arms = PLAN["arms"] | {"uniform": {"MODEL.SCB.FORM": "uniform"}}
     path = plan(arms=arms, comparisons=[["uniform", "scb"]], compare=RULE)
     assert main(["experiment", str(path), "--pictures", "1"]) == 0
