@@ -6,6 +6,7 @@ import re
 import pytest
 from detectron2.config import get_cfg
 
+from experiments.cut_validation_part import cut
 from experiments.figures import differences_figure
 from experiments.prepare_bccd import coco_of
 from experiments.tables import fill, load_results
@@ -50,9 +51,10 @@ def test_every_arm_of_a_plan_is_a_valid_config(name, repo_root, monkeypatch):
         cfg.merge_from_list(list(runs[0].opts))
         validate_config(cfg)
         configs.append(cfg)
-    stock, *others = configs
-    assert not stock.MODEL.SCB.ENABLED
-    assert all(cfg.MODEL.SCB.ENABLED for cfg in others)
+    names = zip(experiment.arms, configs, strict=True)
+    off = [arm for arm, cfg in names if not cfg.MODEL.SCB.ENABLED]
+    assert off[0] == next(iter(experiment.arms))
+    assert len(off) == 1 or all(arm.startswith("stock_") for arm in off)
     assert len({json.dumps(cfg.MODEL.SCB) + str(cfg.SOLVER.BASE_LR) for cfg in configs}) == len(
         configs
     )
@@ -216,6 +218,23 @@ def test_figure_has_a_row_for_every_comparison():
     interval, middle = panel.lines[1:3]
     assert list(interval.get_xdata()) == [-0.5, 3.0]
     assert list(middle.get_xdata()) == [1.25]
+
+
+def test_the_validation_part_shares_no_road_with_the_rest():
+    names = [f"{n}_road{n // 4}_x.jpg" for n in range(20)]
+    images = [{"id": n, "file_name": name} for n, name in enumerate(names)]
+    rows = [{"id": n, "image_id": n % 20} for n in range(50)]
+    data = {"images": images, "annotations": rows, "categories": []}
+    fit, validation = cut(data, 0.25, groups=r"road\d+")
+    roads = [
+        {row["file_name"].split("_")[1] for row in part["images"]} for part in (fit, validation)
+    ]
+    assert not roads[0] & roads[1] and len(roads[0] | roads[1]) == 5
+    assert len(validation["images"]) == 8  # two roads: one is less than a quarter
+    for part in (fit, validation):
+        ids = {image["id"] for image in part["images"]}
+        assert part["annotations"] == [row for row in rows if row["image_id"] in ids]
+    assert cut(data, 0.25, groups=r"road\d+") == (fit, validation)
 
 
 def test_blood_cells_become_coco(tmp_path):
