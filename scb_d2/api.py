@@ -10,7 +10,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
     import detectron2.modeling  # noqa: F401
 
-from .config import add_scb_config, get_cfg, validate_config
+from .config import validate_config
 from .errors import ConfigError, DataError, UserError
 from .loss.match_statistics import MatchStatistics
 from .loss.matching import ScaleBalancedMatcher, anchor_weights, match_boxes, match_counts
@@ -25,6 +25,7 @@ from .modeling import (
     ScaleBalancedStandardROIHeads,
     build_model,
 )
+from .projects import add_scb_config, get_cfg
 
 __all__ = [
     "OBJECT_WEIGHT_REGISTRY",

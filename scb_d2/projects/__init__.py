@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
+__all__ = ["add_project_configs", "add_scb_config", "get_cfg"]
+
 _checkout = Path(__file__).resolve().parents[2]
 if (_checkout / "projects").is_dir() and (_checkout / "pyproject.toml").is_file():
     __path__ += sorted(str(path) for path in (_checkout / "projects").iterdir() if path.is_dir())
@@ -31,3 +33,28 @@ def add_project_configs(cfg: CfgNode) -> None:
         if module.ispkg:
             package = importlib.import_module(f"{__name__}.{module.name}")
             getattr(package, f"add_{module.name}_config")(cfg)
+
+
+def get_cfg() -> CfgNode:
+    """Detectron2's default config with every key of the project, its detectors' too.
+
+    Values of ``MODEL.SCB`` are checked as they are merged, see :func:`scb_d2.config.get_cfg`.
+    """
+    from scb_d2 import config
+
+    cfg = config.get_cfg()
+    add_project_configs(cfg)
+    return cfg
+
+
+def add_scb_config(cfg: CfgNode) -> None:
+    """Add every key of the project to a Detectron2 config, in place; then any run's config loads.
+
+    Args:
+        cfg: what ``detectron2.config.get_cfg()`` returns, or a clone of it; adding the keys twice
+            changes nothing.
+    """
+    from scb_d2 import config
+
+    config.add_scb_config(cfg)
+    add_project_configs(cfg)

@@ -8,11 +8,11 @@ import detectron2
 from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
 
-from scb_d2.config import get_cfg, validate_config
+from scb_d2.config import validate_config
 from scb_d2.data.registration import register_datasets
 from scb_d2.engine.device import use_available_device
 from scb_d2.errors import ConfigError
-from scb_d2.projects import add_project_configs
+from scb_d2.projects import get_cfg
 
 from .yaml_errors import read_yaml, readable_merge_errors
 
@@ -56,7 +56,6 @@ def merge_config(path: str | None, opts: Sequence[Any]) -> CfgNode:
         UserError: one sentence that names the file or key.
     """
     cfg = get_cfg()
-    add_project_configs(cfg)
     if path is not None:
         _merge_file(cfg, path)
     _merge_overrides(cfg, list(opts))

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
+import detectron2.config
 import pytest
 import torch
 from detectron2 import model_zoo
 from detectron2.config import get_cfg
 
+import scb_d2
 from scb_d2 import ConfigError, UserError
 from scb_d2.engine.config.load import load_config
 
@@ -135,3 +138,27 @@ def test_without_a_gpu_the_cpu_is_used_and_said(
         "SOLVER.AMP.ENABLED is True, but the device is cpu: training in float32.",
     ]
     assert not list(tiny_yaml.parent.glob("run*"))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "configs/retinanet_scb.yaml",
+        "configs/faster_rcnn_scb.yaml",
+        "projects/SSD/configs/ssd_toy_scb.yaml",
+        "projects/FSSD/configs/fssd_toy_scb.yaml",
+        "projects/DSSD/configs/dssd_toy_scb.yaml",
+        "projects/RefineDet/configs/refinedet_toy_scb_both.yaml",
+    ],
+)
+@pytest.mark.parametrize("ours", [True, False])
+def test_python_loads_the_config_of_any_run(
+    config: str, ours: bool, repo_root: Path, tmp_path: Path
+) -> None:
+    written = load_config(str(repo_root / config), ["MODEL.DEVICE", "cpu"])
+    path = tmp_path / "config.yaml"
+    path.write_text(written.dump())
+    cfg = scb_d2.get_cfg() if ours else detectron2.config.get_cfg()
+    scb_d2.add_scb_config(cfg)
+    cfg.merge_from_file(str(path))
+    assert json.dumps(cfg, sort_keys=True) == json.dumps(written, sort_keys=True)
