@@ -22,7 +22,7 @@ MESSAGES = {
     "config with a tab": "config.yaml is not valid YAML: while scanning for the next token found character '\\t' that cannot start any token in \"config.yaml\", line 2, column 1.",
     "config twice nested": "config.yaml: MODEL.SCB.ENABLED must be True or False; got CfgNode({'A': 1}).",
     "config runs code": "config.yaml holds what is no plain value: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system' (config.yaml, line 1).",
-    "config evaluates code": "config.yaml is not valid YAML: the expression \"open('x')\" is not plain arithmetic (Call is not allowed); code in a config is not run.",
+    "config evaluates code": "config.yaml is not valid YAML: code in a config is not run, but for the anchor sizes of Detectron2's zoo: write the values that \"open('x')\" stands for.",
     "base missing": "cannot read the _BASE_ of config.yaml, none.yaml: No such file or directory.",
     "base itself": "config.yaml names itself as its _BASE_.",
     "key misspelt": "config.yaml: MODEL.SCB.ENABLE is not a key; there are ENABLED, STAGES, FORM, ALPHA, BETA, LOSSES, COUNT, LOW_QUALITY, MATCHING, NORMALIZER, LOG_PERIOD. Did you mean MODEL.SCB.ENABLED?",

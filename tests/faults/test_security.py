@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
 from scb_d2.engine.checkpoint import SafeCheckpointer
 from scb_d2.engine.config.load import load_config
-from scb_d2.engine.config.safe_yaml import arithmetic
+from scb_d2.engine.config.safe_yaml import load_yaml
 from scb_d2.engine.config.yaml_errors import read_yaml
 from scb_d2.errors import ConfigError
 from scb_d2.utils.pages import render_page
@@ -41,26 +39,26 @@ def test_the_zoo_s_anchor_sizes_are_worked_out() -> None:
         "__import__('os').system('touch ran')",
         "open('ran', 'w')",
         "().__class__.__bases__[0].__subclasses__()",
-        "[x for x in (y := [1])]",
-        "[[x for x in x] for x in [1]]",
-        "(lambda: 1)()",
-        "'a' * 3",
+        "[[x, x * 2**(1.0/3), x * 2**(2.0/3) ] for x in [16, 32, 64, 128, 256 ]]",
         "9 ** 9 ** 9",
-        "10 ** 60 * 10 ** 60",
-        "1 / 0",
         "(" * 500 + "1" + ")" * 500,
-        "x",
+        "",
+        ["x"],
+        None,
     ],
 )
-def test_code_in_yaml_is_refused(expression: str, tmp_path: Path) -> None:
-    with pytest.raises(yaml.YAMLError):
-        arithmetic(expression)
+def test_code_in_yaml_is_refused(expression: object, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(f"A: !!python/object/apply:eval [{expression!r}]\n")
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(ConfigError, match=r"code in a config is not run, .* write the values that"):
         read_yaml(str(path))
-    assert "\n" not in str(error.value)
     assert not Path("ran").exists()
+
+
+def test_an_expression_without_text_is_refused() -> None:
+    for text in ("A: !!python/object/apply:eval []", "A: !!python/object/apply:eval x"):
+        with pytest.raises(yaml.YAMLError):
+            load_yaml(text)
 
 
 @pytest.mark.parametrize(
@@ -76,24 +74,6 @@ def test_python_tags_are_refused_in_a_base_too(tag: str, as_base: bool, tmp_path
     with pytest.raises(ConfigError, match=f"could not determine a constructor .*{tag}"):
         read_yaml(str(path))
     assert not Path("ran").exists()
-
-
-@given(st.recursive(st.floats(-1e3, 1e3) | st.integers(-1000, 1000), st.lists, max_leaves=20))
-def test_arithmetic_reads_what_python_writes(value: object) -> None:
-    assert arithmetic(repr(value)) == value
-
-
-@given(st.text(alphabet="[](){}x1.+-*/% forinlambd_'\":=,", max_size=40))
-def test_arithmetic_refuses_or_gives_numbers(expression: str) -> None:
-    try:
-        value = arithmetic(expression)
-    except yaml.YAMLError:
-        return
-    assert all(type(v) in (int, float) for v in _leaves(value))
-
-
-def _leaves(value: object) -> list:
-    return [x for item in value for x in _leaves(item)] if isinstance(value, list) else [value]
 
 
 def test_a_pickle_in_a_checkpoint_is_named_and_not_run(tmp_path: Path) -> None:
