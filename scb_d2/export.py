@@ -168,7 +168,8 @@ def _stock_base(ours: type) -> type:
 
 def _no_counterpart(what: str) -> ConfigError:
     return ConfigError(
-        f"{what} has no counterpart in plain Detectron2; RetinaNet and R-CNN runs can be exported."
+        f"{what} has no counterpart in plain Detectron2; runs of RetinaNet and R-CNN on its own "
+        "backbones can be exported."
     )
 
 

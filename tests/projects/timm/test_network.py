@@ -35,7 +35,7 @@ def test_maps_of_efficientnet_lite() -> None:
     assert all(x.is_contiguous() for x in maps.values())
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_nfnet"])
+@pytest.mark.parametrize("name", ["test_resnet", "convnext_atto", "mobilenetv3_small_050"])
 def test_maps_are_timms_own(name: str) -> None:
     names = list(map_strides(name))[-2:]
     backbone = TimmBackbone(name=name, out_features=names).eval()
@@ -55,16 +55,16 @@ def test_maps_are_timms_own(name: str) -> None:
 
 def test_strides_name_the_maps() -> None:
     assert map_strides(LITE) == {"c1": 2, "c2": 4, "c3": 8, "c4": 16, "c5": 32}
-    assert list(map_strides("test_convnext")) == ["c2", "c3", "c4", "c5"]
+    assert list(map_strides("convnext_atto")) == ["c2", "c3", "c4", "c5"]
     assert list(map_strides("vgg11_bn")) == ["c0", "c1", "c2", "c3", "c4", "c5"]
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "test_vit",  # one stride
-        "test_maxvit",  # one size of image
-        "test_mambaout",  # channels last
+        "vit_tiny_patch16_224",  # one stride
+        "swin_tiny_patch4_window7_224",  # one size of image
+        "mambaout_femto",  # channels last
         "inception_v3",  # maps that are smaller than their stride says
     ],
 )
@@ -149,4 +149,4 @@ def test_what_cannot_be_frozen_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"MODEL\.TIMM\.NORM must be one of BN, FrozenBN, SyncBN"):
         TimmBackbone(name=LITE, norm="GN")
     with pytest.raises(ConfigError, match=r"FREEZE_AT must be one of 0, 2, 3, 4, 5.*got 1"):
-        TimmBackbone(name="test_convnext", freeze_at=1)
+        TimmBackbone(name="convnext_atto", freeze_at=1)

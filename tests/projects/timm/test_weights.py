@@ -136,7 +136,7 @@ def test_one_sentence_without_package_and_network(
         (["MODEL.WEIGHTS", "timm://tf_efficientnet_lite0.in22k"], "timm has no weights of"),
         (["MODEL.WEIGHTS", "timm://test_resnet"], "are of another network than MODEL.TIMM.NAME"),
         (
-            ["MODEL.TIMM.NAME", "test_mambaout", "MODEL.WEIGHTS", ""],
+            ["MODEL.TIMM.NAME", "mambaout_femto", "MODEL.WEIGHTS", ""],
             "makes no pyramid of feature maps",
         ),
     ],
