@@ -39,4 +39,5 @@ def build_refinedet_vgg_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SSDVGG
         dilated=False,
         in_channels=input_shape.channels,
         freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+        norm=ssd.VGG_NORM,
     )

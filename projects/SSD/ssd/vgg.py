@@ -47,9 +47,8 @@ class VGG16(nn.Module):
                 in_channels = out_channels
         fc_channels = scaled_channels(_FC_CHANNELS, width)
         dilation = 6 if dilated else 3
-        self._add(
-            "fc6", conv_relu(in_channels, fc_channels, 3, padding=dilation, dilation=dilation)
-        )
+        fc6 = conv_relu(in_channels, fc_channels, 3, padding=dilation, dilation=dilation, norm=norm)
+        self._add("fc6", fc6)
         self._add("fc7", conv_relu(fc_channels, fc_channels, 1, padding=0, norm=norm))
 
     def _add(self, name: str, layer: nn.Conv2d) -> None:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from detectron2.structures import Boxes
+from torch import nn
 
 from scb_d2 import build_model
 from scb_d2.errors import ConfigError
@@ -185,3 +186,10 @@ def test_vgg16_weights_of_caffe_are_taken() -> None:
     model.load_state_dict(flat, strict=False)
     assert torch.equal(layers["fc6"].weight, expected[0])
     assert torch.equal(layers["conv5_3"].bias, expected[1])
+
+
+def test_the_trunk_has_the_norm_that_the_config_names() -> None:
+    vgg = toy_refinedet("MODEL.SSD.VGG_NORM", "BN").backbone.vgg
+    assert all(isinstance(getattr(vgg, name).norm, nn.BatchNorm2d) for name in vgg.channels)
+    stock = toy_refinedet().backbone.vgg
+    assert all(getattr(stock, name).norm is None for name in stock.channels)

@@ -117,3 +117,11 @@ def test_head_takes_a_kernel_size_per_level() -> None:
 def test_unknown_feature_map_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"no feature map 'conv7_2', .*; there are .*conv6_2"):
         SSDVGG(extra_layers=[(8, 8, 3, 2, 1)], out_features=["conv4_3", "conv7_2"], width=0.02)
+
+
+def test_the_norm_stands_after_every_convolution_of_the_trunk() -> None:
+    vgg = SSDVGG(extra_layers=[], out_features=["fc7"], width=0.125, norm="BN").vgg
+    norms = {name: getattr(vgg, name).norm for name in vgg.channels}
+    assert len(norms) == 15
+    assert all(isinstance(norm, nn.BatchNorm2d) for norm in norms.values())
+    assert all(getattr(vgg, name).bias is None for name in vgg.channels)
