@@ -12,6 +12,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from scb_d2.data.registration import register_datasets
+from scb_d2.projects import import_projects
 from scb_d2.utils.needless_warnings import log_hidden_warnings
 from scb_d2.utils.user_errors import hide_user_tracebacks, report_user_errors
 
@@ -76,7 +77,8 @@ def _run(args: argparse.Namespace, cfg: CfgNode | None, device: str, amp: bool) 
     if cfg is None:
         cfg = load_lazy_config(args.config_file, args.opts)
         cfg.train.device, cfg.train.amp.enabled = device, amp
-    else:
+    else:  # in a process of its own nothing is registered
+        import_projects()
         register_datasets(cfg)
     _set_up_process(cfg, args)
     if args.eval_only:

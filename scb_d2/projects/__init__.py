@@ -12,27 +12,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from detectron2.config import CfgNode
 
-__all__ = ["add_project_configs", "add_scb_config", "get_cfg"]
+__all__ = ["add_project_configs", "add_scb_config", "get_cfg", "import_projects"]
 
 _checkout = Path(__file__).resolve().parents[2]
 if (_checkout / "projects").is_dir() and (_checkout / "pyproject.toml").is_file():
     __path__ += sorted(str(path) for path in (_checkout / "projects").iterdir() if path.is_dir())
 
 
+def import_projects() -> dict[str, ModuleType]:
+    """Import every detector that is present, which registers it with Detectron2; by name."""
+    return {
+        module.name: importlib.import_module(f"{__name__}.{module.name}")
+        for module in pkgutil.iter_modules(__path__)
+        if module.ispkg
+    }
+
+
 def add_project_configs(cfg: CfgNode) -> None:
-    """Import every detector that is present, which registers it, and add its keys to a config.
+    """Import every detector that is present and add its keys to a config.
 
     The package ``<name>`` adds its keys by its function ``add_<name>_config(cfg)``.
 
     Args:
         cfg: a config, changed in place.
     """
-    for module in pkgutil.iter_modules(__path__):
-        if module.ispkg:
-            package = importlib.import_module(f"{__name__}.{module.name}")
-            getattr(package, f"add_{module.name}_config")(cfg)
+    for name, package in import_projects().items():
+        getattr(package, f"add_{name}_config")(cfg)
 
 
 def get_cfg() -> CfgNode:

@@ -1,6 +1,9 @@
 """Detectron2's detectors and the SSD on a network of timm: the loss, and every command."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +162,25 @@ def test_train_resume_predict_and_export(
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "no counterpart in plain Detectron2" in error
     assert not (tmp_path / "exported").exists()
+
+
+def test_two_processes_share_the_weights_and_a_batch(repo_root: Path, tmp_path: Path) -> None:
+    config = str(CONFIGS / "laptop_retinanet_scb.yaml")
+    words = ["--num-gpus", "2", "--config-file", config, *run_options(tmp_path / "run")]
+    environment = {**os.environ, "FVCORE_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(repo_root / "train_net.py"), *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (
+        "AP50" in json.loads((tmp_path / "run" / "results.json").read_text())["few_cells"]["bbox"]
+    )
+    (cached,) = (tmp_path / "cache" / "timm").glob("*.pth")
+    start = load_tensors(str(cached))["model"]
+    end = load_tensors(str(tmp_path / "run" / "model_final.pth"))["model"]
+    frozen = "net.conv_stem.weight"
+    assert torch.equal(end[f"backbone.bottom_up.{frozen}"], start[frozen])
