@@ -16,6 +16,7 @@ from .roi_heads import (
     matched_by_oracle,
     proposals,
     sample,
+    shifted,
     targets,
 )
 
@@ -88,3 +89,29 @@ def test_cascade_counts_each_stage_by_itself():
         assert (empty.scb_weights == 1).all()
         counts = oracle.count_matches(idxs, labels, 4)
         assert scalars[f"scb/second_stage{stage}/unmatched"] == counts.count(0)
+
+
+@pytest.mark.parametrize(("count", "ratio"), [("matched", 2.135), ("sampled", 4.156)])
+def test_sampling_keeps_the_say_of_objects_in_proportion_where_m_counts_what_was_matched(
+    count, ratio
+):
+    """60 against 4 matches, 16 sampled: equation 2 gives (ln 60 + 1) / (ln 4 + 1) = 2.135.
+
+    Under `sampled`, 4.156 is the expectation of ln k + 1 over the hypergeometric k that are drawn.
+    """
+    heads = build_heads(
+        *("MODEL.SCB.COUNT", count),
+        *("MODEL.ROI_HEADS.PROPOSAL_APPEND_GT", False),
+        *("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 64),
+    )
+    objects = [OBJECTS[0], OBJECTS[1]]
+    boxes = shifted(objects[1], [0.1 * n for n in range(60)]) + shifted(objects[0], range(4))
+    say = torch.zeros(2)
+    torch.manual_seed(0)
+    with EventStorage():
+        for _ in range(400):
+            (sampled,) = heads.label_and_sample_proposals([proposals(boxes)], [targets(objects)])
+            assert (sampled.gt_classes < 5).sum() == 16
+            for index in range(2):  # the class is the object's index
+                say[index] += sampled.scb_weights[sampled.gt_classes == index].sum()
+    assert say[1] / say[0] == pytest.approx(ratio, rel=0.08)
