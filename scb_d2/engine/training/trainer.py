@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, default_writers, hooks
+from detectron2.engine import DefaultTrainer, SimpleTrainer, default_writers, hooks
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import (
     DatasetEvaluator,
@@ -32,10 +32,12 @@ from scb_d2.evaluation.build import results_folder
 from scb_d2.evaluation.results_table import report_results
 from scb_d2.utils.seeding import seed_random_state
 
+from .bfloat16 import GuardedBFloat16Trainer
 from .hooks import BestCheckpointer, LossNormalizers, Patience, PatienceExhausted, ResumingEvalHook
 from .loader import dead_workers_named, skip_batches
 from .nonfinite import GuardedAMPTrainer, GuardedTrainer, keep_state
 from .parts import Config, parts_of, run_settings
+from .settings import RunSettings
 
 __all__ = ["Trainer", "warn_if_unweighted"]
 
@@ -56,6 +58,13 @@ def warn_if_unweighted(cfg: Config, model: nn.Module) -> None:
             "Detectron2. Build the model by scb_d2.build_model(cfg).",
             type(model).__name__,
         )
+
+
+def _trainer_class(settings: RunSettings) -> type[SimpleTrainer]:
+    if not settings.amp:
+        return GuardedTrainer
+    on_cpu = torch.device(settings.device).type == "cpu"
+    return GuardedBFloat16Trainer if on_cpu else GuardedAMPTrainer
 
 
 class Trainer(DefaultTrainer):
@@ -87,8 +96,7 @@ class Trainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
         model = create_ddp(model, **settings.ddp)
-        stepper = GuardedAMPTrainer if settings.amp else GuardedTrainer
-        self._trainer = stepper(model, data_loader, optimizer)
+        self._trainer = _trainer_class(settings)(model, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = SafeCheckpointer(
             model, settings.output_dir, trainer=weakref.proxy(self)
@@ -207,11 +215,12 @@ class Trainer(DefaultTrainer):
         return self._last_eval_results
 
     def run_step(self) -> None:
-        settings = self.settings
+        settings, exact = self.settings, nullcontext()
         if settings.seed >= 0:
             seed_random_state(settings.seed, comm.get_rank(), self.iter)
-        # An optimizing JIT may round a function's first calls otherwise than later ones.
-        exact = torch.jit.optimized_execution(False) if settings.seed >= 0 else nullcontext()
+            if torch.device(settings.device).type == "cpu":  # GPUs promise no bits anyway
+                # An optimizing JIT may round a function's first calls otherwise than later ones.
+                exact = torch.jit.optimized_execution(False)
         with dead_workers_named(self), exact:
             try:
                 super().run_step()

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from scb_d2 import ConfigError
 from scb_d2.data.mapper import CheckedDatasetMapper
+from scb_d2.engine import device
 from scb_d2.engine.config.lazy import (
     check_lazy_run,
     load_lazy_config,
@@ -124,6 +125,7 @@ def test_without_a_gpu_the_cpu_is_used_and_said(
     tiny_lazy: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(device, "cpu_has_bfloat16", lambda: False)
     cfg = load_lazy_config(str(tiny_lazy), ["train.amp.enabled=True"])
     with caplog.at_level(logging.WARNING):
         use_available_lazy_device(cfg)

@@ -12,6 +12,7 @@ from detectron2.config import get_cfg
 
 import scb_d2
 from scb_d2 import ConfigError, UserError
+from scb_d2.engine import device
 from scb_d2.engine.config.load import load_config
 
 
@@ -129,13 +130,14 @@ def test_without_a_gpu_the_cpu_is_used_and_said(
     tiny_yaml: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(device, "cpu_has_bfloat16", lambda: False)
     with caplog.at_level(logging.WARNING):
         cfg = load_config(str(tiny_yaml), ["SOLVER.AMP.ENABLED", "True"])
     assert cfg.MODEL.DEVICE == "cpu"
     assert cfg.SOLVER.AMP.ENABLED is False
     assert [record.getMessage() for record in caplog.records] == [
         "MODEL.DEVICE is cuda, but there is no GPU: running on the CPU.",
-        "SOLVER.AMP.ENABLED is True, but the device is cpu: training in float32.",
+        "SOLVER.AMP.ENABLED is True, but this CPU has no bfloat16: training in float32.",
     ]
     assert not list(tiny_yaml.parent.glob("run*"))
 
@@ -162,3 +164,29 @@ def test_python_loads_the_config_of_any_run(
     scb_d2.add_scb_config(cfg)
     cfg.merge_from_file(str(path))
     assert json.dumps(cfg, sort_keys=True) == json.dumps(written, sort_keys=True)
+
+
+def test_a_cpu_with_bfloat16_trains_in_it(
+    tiny_yaml: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(device, "cpu_has_bfloat16", lambda: True)
+    with caplog.at_level(logging.WARNING):
+        opts = ["MODEL.DEVICE", "cpu", "SOLVER.AMP.ENABLED", "True"]
+        assert load_config(str(tiny_yaml), opts).SOLVER.AMP.ENABLED
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx512_f": True, "avx512_bf16": True, "cpu_name": "a"}, True),
+        ({"amx_bf16": True}, True),
+        ({"neon": True, "arm_bf16": True}, True),
+        ({"avx512_f": True, "avx512_bf16": False, "l2_cache_size": 1}, False),
+    ],
+)
+def test_bfloat16_is_asked_of_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, object], expected: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert device.cpu_has_bfloat16() is expected
