@@ -39,8 +39,9 @@ def write_picture_grid(
     """
     columns = max(1, min(columns, len(pictures)))
     rows = max(1, math.ceil(len(pictures) / columns))
+    tallest = max((picture.shape[0] / picture.shape[1] for picture in pictures), default=1.0)
     figure = Figure(
-        figsize=(_PANEL_INCHES * columns, (_PANEL_INCHES + 0.3) * rows + 1.0),
+        figsize=(_PANEL_INCHES * columns, (_PANEL_INCHES * tallest + 0.3) * rows + 1.0),
         layout="constrained",
     )
     FigureCanvasAgg(figure)

@@ -64,6 +64,15 @@ def test_grid_holds_any_number_of_pictures(tmp_path: Path, number: int) -> None:
     assert Image.open(path).format == "PNG"
 
 
+def test_grid_of_wide_pictures_leaves_no_gaps(tmp_path: Path) -> None:
+    path = tmp_path / "grid.png"
+    height, width = 60, 120
+    write_picture_grid(path, [np.zeros((height, width, 3), np.uint8)] * 4, [""] * 4, [], "", 2)
+    grid = np.asarray(Image.open(path).convert("L"))
+    black = (grid == 0).mean(axis=1) > 0.8  # rows of pixels through two pictures
+    assert black.mean() > 0.6
+
+
 def lines_of_a_run(weighted: bool = True) -> list[dict]:
     lines = []
     for i in range(0, 60, 20):
