@@ -4,8 +4,11 @@ import json
 import re
 
 import pytest
+import torch
 from detectron2.config import get_cfg
+from detectron2.engine import SimpleTrainer
 
+from experiments.clipping import ClippingCounter
 from experiments.cut_validation_part import cut
 from experiments.figures import differences_figure
 from experiments.prepare_bccd import coco_of
@@ -218,6 +221,26 @@ def test_figure_has_a_row_for_every_comparison():
     interval, middle = panel.lines[1:3]
     assert list(interval.get_xdata()) == [-0.5, 3.0]
     assert list(middle.get_xdata()) == [1.25]
+
+
+def test_clipped_gradients_are_counted_before_they_are_clipped():
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.small, self.large = (torch.nn.Parameter(torch.zeros(4)) for _ in range(2))
+
+        def forward(self, factor):
+            # Norms of the gradients: 2 and 2 * factor.
+            return {"loss": self.small.sum() + factor * self.large.sum()}
+
+    model = Model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    trainer = SimpleTrainer(model, [2.0, 3.0, 1.0, 9.0], optimizer)
+    counter = ClippingCounter(limit=5.0)
+    trainer.register_hooks([counter])
+    trainer.train(0, 4)
+    found = {"iterations": 4, "iterations_clipped": 50.0, "gradients_clipped": 25.0}
+    assert counter.to_json() == found
 
 
 def test_the_validation_part_shares_no_road_with_the_rest():
