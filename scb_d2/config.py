@@ -133,7 +133,7 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.RECALL.AREA_EDGES = list(SIZE_EDGES)
     # Most detections per image and class; 0: all that the model gives.
     cfg.TEST.RECALL.MAX_DETECTIONS = 0
-    # "pycocotools", "faster_coco_eval", or "auto": the faster where it is installed.
+    # "pycocotools", "hotcoco", or "auto": the faster where it is installed.
     cfg.TEST.COCO_BACKEND = "auto"
     # Detections of each image and class that COCO's AP takes. COCO's own number hides what is found
     # in images with more objects of a class; AP with another number is not COCO's.

@@ -1,4 +1,4 @@
-"""Which implementation of COCO's evaluation runs: pycocotools, or faster-coco-eval where installed.
+"""Which implementation of COCO's evaluation runs: pycocotools, or hotcoco where it is installed.
 
 Detectron2 brings a fast one of its own only where its C++ extension is built.
 """
@@ -14,15 +14,15 @@ from scb_d2.errors import ConfigError
 
 __all__ = ["COCO_BACKENDS", "coco_eval_class"]
 
-COCO_BACKENDS = ("auto", "pycocotools", "faster_coco_eval")
+COCO_BACKENDS = ("auto", "pycocotools", "hotcoco")
 
 
 def coco_eval_class(backend: str) -> type[Any]:
-    """The class that evaluates, with the interface of pycocotools' `COCOeval`.
+    """The class that evaluates boxes, masks and keypoints, with the interface of pycocotools.
 
     Args:
-        backend: `TEST.COCO_BACKEND`: `pycocotools`, `faster_coco_eval`, or `auto` for the latter
-            where it is installed. Both give the same numbers.
+        backend: `TEST.COCO_BACKEND`: `pycocotools`, `hotcoco`, or `auto` for the latter where it is
+            installed. Both give the same numbers.
 
     Raises:
         ConfigError: the name is unknown, or the package is not installed.
@@ -31,14 +31,14 @@ def coco_eval_class(backend: str) -> type[Any]:
         raise ConfigError(
             f"TEST.COCO_BACKEND: must be one of {', '.join(COCO_BACKENDS)}, not {backend!r}."
         )
-    installed = importlib.util.find_spec("faster_coco_eval") is not None
+    installed = importlib.util.find_spec("hotcoco") is not None
     if backend == "pycocotools" or (backend == "auto" and not installed):
         return COCOeval
     if not installed:
         raise ConfigError(
-            "TEST.COCO_BACKEND: 'faster_coco_eval' needs the package faster-coco-eval "
+            "TEST.COCO_BACKEND: 'hotcoco' needs the package hotcoco "
             "(pip install 'scb_d2[fast-eval]')."
         )
-    from faster_coco_eval.core.faster_eval_api import COCOeval_faster
+    from .hotcoco_eval import HotCOCOeval
 
-    return COCOeval_faster
+    return HotCOCOeval

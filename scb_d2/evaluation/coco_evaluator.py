@@ -47,8 +47,8 @@ class SafeCOCOEvaluator(WholeFiles, COCOEvaluator):
         Args:
             dataset_name: a registered data set.
             *args: as in :class:`detectron2.evaluation.COCOEvaluator`.
-            backend: `TEST.COCO_BACKEND`, which implementation evaluates boxes and masks. Where
-                Detectron2's own fast one is built, `auto` takes that.
+            backend: `TEST.COCO_BACKEND`, which implementation evaluates. Without hotcoco `auto`
+                takes Detectron2's own fast one, where that is built.
             use_fast_impl: False makes `auto` pycocotools.
             **kwargs: as in :class:`detectron2.evaluation.COCOEvaluator`.
         """
@@ -56,7 +56,7 @@ class SafeCOCOEvaluator(WholeFiles, COCOEvaluator):
         if backend == "auto" and not use_fast_impl:
             backend = "pycocotools"
         self._eval_class = coco_eval_class(backend)
-        if backend == "auto" and self._use_fast_impl:
+        if self._eval_class is COCOeval and backend == "auto" and self._use_fast_impl:
             self._eval_class = COCOeval_opt
         self._tasks_of_model: set[str] = set()
 
@@ -122,8 +122,7 @@ class SafeCOCOEvaluator(WholeFiles, COCOEvaluator):
             rows,
             task,
             kpt_oks_sigmas=self._kpt_oks_sigmas,
-            # faster-coco-eval evaluates keypoints of its own kind of annotations only.
-            cocoeval_fn=COCOeval if task == "keypoints" else self._eval_class,
+            cocoeval_fn=self._eval_class,
             img_ids=img_ids,
             max_dets_per_image=self._max_dets_per_image,
         )

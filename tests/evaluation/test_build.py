@@ -97,7 +97,7 @@ def test_an_evaluator_without_its_package_is_refused(monkeypatch: pytest.MonkeyP
         check_evaluators(["odd_data"])
 
 
-@pytest.mark.parametrize("backend", ["pycocotools", "faster_coco_eval"])
+@pytest.mark.parametrize("backend", ["pycocotools", "hotcoco"])
 def test_the_limit_of_detections_reaches_cocos_evaluation(tmp_path: Path, backend: str) -> None:
     """120 cats in one image, all found: of COCO's 100 detections 20 cats stay unfound."""
     boxes = [[10.0 * (i % 20), 10.0 * (i // 20), 8.0, 8.0] for i in range(120)]

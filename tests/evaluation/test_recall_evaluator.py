@@ -171,10 +171,10 @@ def feed_voc(evaluator, results):
     return evaluator.evaluate()["recall"]
 
 
-@pytest.mark.parametrize("backend", ["pycocotools", "faster_coco_eval", "auto"])
+@pytest.mark.parametrize("backend", ["pycocotools", "hotcoco", "auto"])
 def test_coco_backends_give_the_same_numbers(tmp_path, backend):
-    if backend == "faster_coco_eval":
-        pytest.importorskip("faster_coco_eval")
+    if backend == "hotcoco":
+        pytest.importorskip("hotcoco")
     data, results = register(tmp_path)
     stock = SafeCOCOEvaluator("scene", output_dir=str(tmp_path / "a"), backend="pycocotools")
     other = SafeCOCOEvaluator("scene", output_dir=str(tmp_path / "b"), backend=backend)
@@ -187,11 +187,11 @@ def test_coco_backends_give_the_same_numbers(tmp_path, backend):
 
 
 @pytest.mark.parametrize("seed", range(15))
-def test_faster_coco_eval_equals_pycocotools_on_random_scenes(seed):
-    pytest.importorskip("faster_coco_eval")
+def test_hotcoco_equals_pycocotools_on_random_scenes(seed):
+    pytest.importorskip("hotcoco")
     data, results = random_scene(seed)
     stock = coco_eval(data, results)
-    fast = coco_eval(data, results, eval_class=coco_eval_class("faster_coco_eval"))
+    fast = coco_eval(data, results, eval_class=coco_eval_class("hotcoco"))
     np.testing.assert_allclose(fast.stats, stock.stats, atol=1e-12)
     np.testing.assert_allclose(fast.eval["precision"], stock.eval["precision"], atol=1e-12)
 
@@ -200,8 +200,8 @@ def test_unknown_and_missing_backends_are_named(monkeypatch):
     with pytest.raises(ConfigError, match="COCO_BACKEND"):
         coco_eval_class("fastest")
     monkeypatch.setattr(coco_backend.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="faster-coco-eval"):
-        coco_eval_class("faster_coco_eval")
+    with pytest.raises(ConfigError, match="hotcoco"):
+        coco_eval_class("hotcoco")
     assert coco_eval_class("auto").__module__ == "pycocotools.cocoeval"
 
 
