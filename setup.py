@@ -16,7 +16,7 @@ for init in sorted(Path(__file__).parent.glob("projects/*/*/__init__.py")):
     packages += [name, *(f"{name}.{sub}" for sub in find_packages(str(init.parent)))]
 
 package_data = {
-    "scb_d2": ["py.typed", "utils/pages/*.j2"],
+    "scb_d2": ["py.typed", "utils/pages/*.j2", "advise/evidence.json"],
     "scb_d2.data.blood_cells": ["*.json", "images/*.jpg", "LICENSE"],
 }
 

@@ -1,0 +1,80 @@
+"""The advice as a plan for ``scb-d2 experiment``: as is, each alone, all, all with the loss."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import yaml
+
+from .advised_config import given_changes
+from .lazy_settings import LazySettings
+from .run import Advice, merged
+
+__all__ = ["plan_of"]
+
+_AS_IS, _ALL, _ALL_SCB = "as_is", "advised", "advised_scb"
+_SCB = "MODEL.SCB."
+
+
+def plan_of(advice: Advice, folder: str, output: str) -> str | None:
+    """Text of the plan; None where there is nothing to compare, or for a LazyConfig.
+
+    Changes of how detections are counted go to every arm: arms must be measured alike.
+
+    Args:
+        advice: of a config.
+        folder: where the plan will be.
+        output: folder for the runs.
+    """
+    settings = advice.situation.settings
+    if isinstance(settings, LazySettings):
+        return None
+    arms: dict[str, dict[str, Any]] = {_AS_IS: {}}
+    for finding in advice.findings:
+        arms[finding.code] = _values([c for c in finding.changes if not c.evaluation])
+    together = [c for f in advice.findings for c in f.changes_together if not c.evaluation]
+    plain = [change for change in together if not change.key.startswith(_SCB)]
+    arms[_ALL] = _values(plain)
+    if not settings.find("scb_enabled").value:
+        loss = [c for c in together if c.key.startswith(_SCB)]
+        loss = loss or list(settings.enable_scb("the scale-balanced loss"))
+        arms[_ALL_SCB] = _values([*plain, *loss])
+    arms = _different(arms)
+    if len(arms) < 2:
+        return None
+    evaluation = [c for f in advice.findings for c in f.changes_together if c.evaluation]
+    comparisons = [[_ALL, _ALL_SCB]] if {_ALL, _ALL_SCB} <= set(arms) else []
+    confirmed = _ALL if _ALL in arms else list(arms)[-1]
+    plan = {
+        "config": os.path.relpath(settings.path, folder),
+        "output": output,
+        "seeds": [1, 2, 3],
+        "overrides": _values([*given_changes(advice), *evaluation]),
+        "arms": arms,
+        "comparisons": comparisons,
+        "compare": {"primary": "APs", "confirmatory": [_AS_IS, confirmed]},
+    }
+    return (
+        "# Written by scb-d2 advise: does the advice help on this data? Every arm is trained with\n"
+        "# every seed; scb-d2 experiment goes on where it was stopped.\n"
+        + yaml.safe_dump(plan, sort_keys=False, width=100, default_flow_style=None)
+    )
+
+
+def _values(changes: Any) -> dict[str, Any]:
+    """Key to value; a tuple as a list, which YAML has a word for."""
+    return {c.key: _listed(c.value) for c in merged(list(changes))}
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _different(arms: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Without arms that would train the same as one before them."""
+    kept: dict[str, dict[str, Any]] = {}
+    for name, overrides in arms.items():
+        if overrides not in kept.values():
+            kept[name] = overrides
+    return kept
