@@ -40,12 +40,15 @@ def plan_of(advice: Advice, folder: str, output: str) -> str | None:
         loss = [c for c in together if c.key.startswith(_SCB)]
         loss = loss or list(settings.enable_scb("the scale-balanced loss"))
         arms[_ALL_SCB] = _values([*plain, *loss])
-    arms = _different(arms)
+    plain_values, arms = arms[_ALL], _different(arms)
     if len(arms) < 2:
         return None
+    # One advice alone is all advice; no advice but the loss leaves the config as it is.
+    all_plain = next(name for name, values in arms.items() if values == plain_values)
     evaluation = [c for f in advice.findings for c in f.changes_together if c.evaluation]
-    comparisons = [[_ALL, _ALL_SCB]] if {_ALL, _ALL_SCB} <= set(arms) else []
-    confirmed = _ALL if _ALL in arms else list(arms)[-1]
+    beside = _ALL_SCB in arms and all_plain != _AS_IS
+    comparisons = [[all_plain, _ALL_SCB]] if beside else []
+    confirmed = all_plain if all_plain != _AS_IS else list(arms)[-1]
     plan = {
         "config": os.path.relpath(settings.path, folder),
         "output": output,

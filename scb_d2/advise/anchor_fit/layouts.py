@@ -19,6 +19,7 @@ Array = NDArray[Any]
 _SMALLEST, _LARGEST = 1.0, 10.0  # sizes of a level, in steps between its cells
 _PER_OCTAVE = 6
 _MOST_RATIOS = 5
+_LEAST_APART = 1.25  # times, neighbouring ratios
 _SSD_RATIOS = (1.5, 2.0, 2.5, 3.0, 4.0)
 
 
@@ -183,7 +184,8 @@ def _ratio_sets(coverage: Coverage, today: Sequence[float], most: int) -> list[t
     logs = np.log(coverage.sides[:, 1] / coverage.sides[:, 0])
     sets = [tuple(today), (1.0,), (0.5, 1.0, 2.0)]
     sets += [_centres(logs, count) for count in range(1, _MOST_RATIOS + 1)]
-    return [s for s in dict.fromkeys(sets) if len(s) <= most]
+    apart = [s for s in sets[3:] if all(b / a >= _LEAST_APART for a, b in pairwise(s))]
+    return [s for s in dict.fromkeys([*sets[:3], *apart]) if len(s) <= most]
 
 
 def _centres(values: Array, count: int) -> tuple[float, ...]:
