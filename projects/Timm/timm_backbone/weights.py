@@ -61,7 +61,8 @@ class TimmWeights(PathHandler):
         name = path.removeprefix(PREFIX)
         folder = Path(get_cache_dir(), "timm")
         folder.mkdir(parents=True, exist_ok=True)
-        cached = str(folder / f"{name}.pth")
+        # Another version may call parameters otherwise.
+        cached = str(folder / f"{name}-timm-{import_timm().__version__}.pth")
         with file_lock(cached):  # other processes of the same run wait for the first
             if force or not Path(cached).is_file():
                 weights = {f"net.{key}": value for key, value in _weights(name).items()}
