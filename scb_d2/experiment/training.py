@@ -117,10 +117,14 @@ def finished_arms(experiment: Experiment) -> dict[str, list[TrainingRun]]:
     commits: dict[str, TrainingRun] = {}
     for runs in arms.values():
         for run in runs:
-            known = states[id(run)]["run"]
+            state = states[id(run)]
             now = identity(run)
-            _refuse_other(run, known, now | {"commit": known["commit"]})
-            commits.setdefault(known["commit"], run)
+            commit = state["run"]["commit"]
+            if commit == now["commit"]:
+                _refuse_other(run, state["run"], now)
+            # The defaults of another commit may differ, so only what the plan says can be compared.
+            _refuse_other(run, state["plan"], _said_by_plan(run))
+            commits.setdefault(commit, run)
     if len(commits) > 1:
         spelt = " and ".join(f"{run.folder} at {commit}" for commit, run in commits.items())
         raise UserError(f"runs of several commits cannot be compared: {spelt}.")
@@ -128,7 +132,7 @@ def finished_arms(experiment: Experiment) -> dict[str, list[TrainingRun]]:
 
 
 def run_state(run: TrainingRun) -> dict[str, Any] | None:
-    """What a run's folder notes of it: `run` (its identity), `finished`, `minutes`."""
+    """What a folder notes: `run` (its identity), `plan` (overrides), `finished`, `minutes`."""
     marker = run.folder / MARKER
     return json.loads(marker.read_text(encoding="utf-8")) if marker.is_file() else None
 
@@ -161,9 +165,13 @@ def _refuse_other(run: TrainingRun, known: dict[str, Any], now: dict[str, Any]) 
 def _mark(
     run: TrainingRun, now: dict[str, Any], finished: bool, minutes: float | None = None
 ) -> None:
-    state = {"run": now, "finished": finished, "minutes": minutes}
+    state = {"run": now, "plan": _said_by_plan(run), "finished": finished, "minutes": minutes}
     with atomic_write(run.folder / MARKER, encoding="utf-8") as file:
         file.write(to_json(state))
+
+
+def _said_by_plan(run: TrainingRun) -> dict[str, str]:
+    return {"config": run.config.name, **dict(zip(run.opts[::2], run.opts[1::2], strict=True))}
 
 
 def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:

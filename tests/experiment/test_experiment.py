@@ -128,14 +128,19 @@ def test_a_base_file_belongs_to_the_run(plan, tmp_path):
         train_all(load_plan(plan()), silent, silent)
 
 
-def test_a_commit_belongs_to_the_run(plan, monkeypatch):
+def test_a_commit_belongs_to_the_run(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "revision", lambda: "one")
     train_all(load_plan(plan()), silent, silent)
     monkeypatch.setattr(module, "revision", lambda: "two")
     with pytest.raises(UserError, match="commit was 'one', now 'two'"):
         train_all(load_plan(plan()), silent, silent)
-    # Judging later is no training: the runs need one commit among them, whichever.
+    # Judging later is no training: the runs need one commit among them, whichever, and defaults
+    # may have changed since.
+    (tmp_path / "base.yaml").write_text("SOLVER: {MOMENTUM: 0.8}\n")
     assert len(finished_arms(load_plan(plan()))["scb"]) == 2
+    with pytest.raises(UserError, match=r"SOLVER.MAX_ITER was '5', now '6'"):
+        finished_arms(load_plan(plan(overrides={"SOLVER.MAX_ITER": 6, "SOLVER.STEPS": []})))
+    (tmp_path / "base.yaml").write_text("SEED: 1\n")
     with pytest.raises(UserError, match="commit"):
         train_all(load_plan(plan(seeds=[3, 1, 7])), silent, silent)
     other = load_plan(plan()).arms["scb"][0]
