@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,22 +38,41 @@ class SafeCOCOEvaluator(WholeFiles, COCOEvaluator):
     def __init__(
         self,
         dataset_name: str,
-        *args: Any,
-        backend: str = "auto",
+        tasks: Sequence[str] | None = None,
+        distributed: bool = True,
+        output_dir: str | None = None,
+        *,
+        max_dets_per_image: int | None = None,
         use_fast_impl: bool = True,
-        **kwargs: Any,
+        kpt_oks_sigmas: Sequence[float] = (),
+        allow_cached_coco: bool = True,
+        backend: str = "auto",
     ) -> None:
-        """Read the annotations.
+        """Read the annotations; args as in Detectron2's evaluator, and two that choose how.
 
         Args:
             dataset_name: a registered data set.
-            *args: as in :class:`detectron2.evaluation.COCOEvaluator`.
+            tasks: of `bbox`, `segm` and `keypoints`; None: those of the model.
+            distributed: whether to gather the detections of all ranks.
+            output_dir: folder of the detections.
+            max_dets_per_image: detections of each image and class that count; None: COCO's 100.
+            use_fast_impl: False makes `auto` pycocotools.
+            kpt_oks_sigmas: of the keypoints; empty: COCO's.
+            allow_cached_coco: whether a data set that was converted to COCO JSON before is not
+                converted again.
             backend: `TEST.COCO_BACKEND`, which implementation evaluates. Without hotcoco `auto`
                 takes Detectron2's own fast one, where that is built.
-            use_fast_impl: False makes `auto` pycocotools.
-            **kwargs: as in :class:`detectron2.evaluation.COCOEvaluator`.
         """
-        super().__init__(dataset_name, *args, use_fast_impl=use_fast_impl, **kwargs)
+        super().__init__(
+            dataset_name,
+            tasks,
+            distributed,
+            output_dir,
+            max_dets_per_image=max_dets_per_image,
+            use_fast_impl=use_fast_impl,
+            kpt_oks_sigmas=kpt_oks_sigmas,
+            allow_cached_coco=allow_cached_coco,
+        )
         if backend == "auto" and not use_fast_impl:
             backend = "pycocotools"
         self._eval_class = coco_eval_class(backend)

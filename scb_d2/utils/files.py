@@ -63,22 +63,26 @@ def sync_file(path: str | Path) -> None:
 
 
 @contextmanager
-def staged_directory(output: str | Path) -> Iterator[Path]:
+def staged_directory(output: str | Path, name: str = "--output") -> Iterator[Path]:
     """A folder to write into, which takes the place of `output` only when all went well.
 
     After an exception `output` is as it was. An existing `output` keeps its other files.
+
+    Args:
+        output: the folder.
+        name: what the user knows it by, for the messages.
 
     Raises:
         UserError: `output` is a file, or its parent cannot be written to.
     """
     output = Path(output)
     if output.exists() and not output.is_dir():
-        raise UserError(f"--output {output}: is a file; a folder is needed.")
+        raise UserError(f"{name} {output}: is a file; a folder is needed.")
     stage = output.parent / f".{output.name}.partial-{os.getpid()}"
     try:
         stage.mkdir(parents=True)
     except OSError as error:
-        raise UserError(f"--output {output}: cannot be written ({error.strerror}).") from error
+        raise UserError(f"{name} {output}: cannot be written ({error.strerror}).") from error
     try:
         yield stage
         if output.exists():

@@ -99,6 +99,7 @@ def _complete(cfg: DictConfig, path: str, opts: list[str]) -> None:
     train = cfg.get("train", {})
     _check_train_keys(train)
     cfg.train = OmegaConf.merge(TRAIN_DEFAULTS, train)
+    _use_our_classes(cfg)  # whose arguments may be overridden
     _apply_overrides(cfg, opts)
     _check_train_keys(cfg.train)
     for key in _REQUIRED:
@@ -107,7 +108,6 @@ def _complete(cfg: DictConfig, path: str, opts: list[str]) -> None:
             raise ConfigError(f"{path} does not define {key}, which train_net.py needs.")
         if isinstance(part, (bool, int, float, str)):
             raise ConfigError(f"{key} must be what LazyCall makes; got {part!r}.")
-    _use_our_classes(cfg)
 
 
 def use_available_lazy_device(cfg: DictConfig) -> None:

@@ -1,6 +1,7 @@
 """The parts of a run, which every kind of config gives: the trainer knows no other."""
 
 from types import ModuleType
+from typing import TypeAlias
 
 from detectron2.config import CfgNode
 from omegaconf import DictConfig
@@ -10,7 +11,7 @@ from .settings import RunSettings
 
 __all__ = ["Config", "parts_of", "run_settings"]
 
-Config = CfgNode | DictConfig
+Config: TypeAlias = CfgNode | DictConfig
 
 
 def parts_of(cfg: Config) -> ModuleType:

@@ -51,11 +51,12 @@ def test_stock_mappers_and_evaluators_become_ours(tiny_lazy: Path) -> None:
 
 
 def test_arguments_of_a_call_may_be_new(tiny_lazy: Path) -> None:
-    cfg = load_lazy_config(
-        str(tiny_lazy), ["optimizer.nesterov=True", "model.box_reg_loss_type=giou"]
-    )
+    opts = ["optimizer.nesterov=True", "model.box_reg_loss_type=giou"]
+    opts += ["dataloader.evaluator.max_dets_per_image=50", "dataloader.evaluator.backend=auto"]
+    cfg = load_lazy_config(str(tiny_lazy), opts)
     assert cfg.optimizer.nesterov is True
     assert cfg.model.box_reg_loss_type == "giou"
+    assert cfg.dataloader.evaluator.max_dets_per_image == 50
 
 
 @pytest.mark.parametrize(
