@@ -16,7 +16,15 @@ from scb_d2.utils.hardware import hardware
 
 from .harness import Ratio
 
-_MODULES = ("weights", "assignment", "training", "data_loading", "evaluation", "matches")
+_MODULES = (
+    "weights",
+    "assignment",
+    "training",
+    "bfloat16",
+    "data_loading",
+    "evaluation",
+    "matches",
+)
 
 
 def main() -> None:

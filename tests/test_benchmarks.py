@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as main
-from benchmarks import assignment, training, weights
+from benchmarks import assignment, bfloat16, training, weights
 from benchmarks.harness import compare, from_pairs
 
 TOY = {"toy SSD": ("projects/SSD/configs/ssd_toy_scb.yaml", (160, 160))}
@@ -68,6 +68,20 @@ def test_weights_equal_the_loop():
     idxs, labels = torch.tensor([0, 1, 1, 0, 1]), torch.tensor([1, 1, 0, -1, 1])
     ours = weights.ScaleBalancedWeight()(idxs, labels, torch.zeros(2, 4))
     torch.testing.assert_close(weights.loop(idxs, labels), ours)
+
+
+def test_bfloat16_measures(repo_root, monkeypatch):
+    monkeypatch.chdir(repo_root)
+    monkeypatch.setattr(bfloat16, "_CONFIGS", TOY)
+    monkeypatch.setattr(bfloat16, "cpu_has_bfloat16", lambda: True)
+    names = [row.name for row in bfloat16.measure("cpu", quick=True)]
+    assert names == [
+        "training step in bfloat16 / stock's in float32, toy SSD",
+        "training step in bfloat16 with channels last / without, toy SSD",
+    ]
+    assert not list(bfloat16.measure("cuda", quick=True))
+    monkeypatch.setattr(bfloat16, "cpu_has_bfloat16", lambda: False)
+    assert not list(bfloat16.measure("cpu", quick=True))
 
 
 @pytest.mark.parametrize("device", ["cpu", AS_IF_GPU])
