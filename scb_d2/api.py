@@ -12,6 +12,7 @@ with warnings.catch_warnings():
 
 from .config import validate_config
 from .errors import ConfigError, DataError, UserError
+from .loss.atss_matching import ATSSMatcher
 from .loss.match_statistics import MatchStatistics
 from .loss.matching import ScaleBalancedMatcher, anchor_weights, match_boxes, match_counts
 from .loss.object_weights import OBJECT_WEIGHT_REGISTRY, ScaleBalancedWeight, object_weights
@@ -29,6 +30,7 @@ from .projects import add_scb_config, get_cfg
 
 __all__ = [
     "OBJECT_WEIGHT_REGISTRY",
+    "ATSSMatcher",
     "ConfigError",
     "DataError",
     "MatchStatistics",

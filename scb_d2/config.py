@@ -13,15 +13,16 @@ import detectron2.config
 from detectron2.config import CfgNode
 
 from scb_d2.errors import ConfigError
-from scb_d2.loss.matching import COUNTS, LOW_QUALITY_RULES, MATCHING
+from scb_d2.loss.matching import COUNTS, LOW_QUALITY_RULES
 from scb_d2.loss.object_weights import check_form
 from scb_d2.loss.weighted_losses import LOSS_NAMES, WEIGHT_NORMALIZERS
-from scb_d2.utils.arguments import check_choice, check_factor, check_names
+from scb_d2.utils.arguments import check_choice, check_count, check_factor, check_names
 from scb_d2.utils.size_groups import SIZE_EDGES
 
 __all__ = ["STAGES", "add_scb_config", "get_cfg", "scb_settings", "validate_config"]
 
 STAGES = ("first", "second")
+ANCHOR_MATCHERS = ("iou", "atss")
 _PREFIX = "MODEL.SCB."
 
 
@@ -70,14 +71,17 @@ def add_scb_config(cfg: CfgNode) -> None:
     node.COUNT = "matched"
     # Objects without a good anchor: "stock" as Detectron2, "reassign" gives each one anchor.
     node.LOW_QUALITY = "stock"
-    # How first stages match anchors: "blocks" in bounded memory, "table" as Detectron2, "auto"
-    # whichever is not slower. The matches are the same.
-    node.MATCHING = "auto"
     # "stock" leaves the weights; "mean_one" rescales a batch's positive weights to mean 1.
     node.NORMALIZER = "stock"
     # Iterations between two entries of the scb/* statistics.
     node.LOG_PERIOD = 20
     cfg.MODEL.SCB = node
+    cfg.MODEL.ANCHOR_MATCHER = CfgNode()
+    # How RetinaNet and RPN match anchors, with the loss or without: "iou" as Detectron2, by its
+    # thresholds; "atss" with a threshold for each object (Zhang et al. 2020).
+    cfg.MODEL.ANCHOR_MATCHER.NAME = "iou"
+    # ATSS: an object's candidates are the anchors of so many cells of each level (k in the paper).
+    cfg.MODEL.ANCHOR_MATCHER.NUM_CANDIDATES = 9
     _add_data_keys(cfg)
     _add_test_keys(cfg)
 
@@ -201,7 +205,6 @@ _CHECKS = {
     "LOSSES": lambda value, name: check_names(value, LOSS_NAMES, name),
     "COUNT": lambda value, name: check_choice(value, COUNTS, name),
     "LOW_QUALITY": lambda value, name: check_choice(value, LOW_QUALITY_RULES, name),
-    "MATCHING": lambda value, name: check_choice(value, MATCHING, name),
     "NORMALIZER": lambda value, name: check_choice(value, WEIGHT_NORMALIZERS, name),
     "LOG_PERIOD": _checked_period,
 }
@@ -216,12 +219,15 @@ def _checked(key: str, value: object) -> Any:
 
 
 def validate_config(cfg: CfgNode) -> None:
-    """Check every value of ``MODEL.SCB``, also those set as attributes.
+    """Check every value of ``MODEL.SCB`` and ``MODEL.ANCHOR_MATCHER``, set as attributes or not.
 
     Raises:
         ConfigError: naming the key, what was found and what is allowed.
     """
     scb_settings(cfg)
+    matcher = cfg.MODEL.ANCHOR_MATCHER
+    check_choice(matcher.NAME, ANCHOR_MATCHERS, "MODEL.ANCHOR_MATCHER.NAME")
+    check_count(matcher.NUM_CANDIDATES, "MODEL.ANCHOR_MATCHER.NUM_CANDIDATES")
 
 
 def scb_settings(cfg: CfgNode) -> SimpleNamespace:

@@ -89,3 +89,33 @@ def match_points(boxes, points, radius):
         matched_idxs.append(min(fitting)[1] if fitting else 0)
         labels.append(1 if fitting else 0)
     return matched_idxs, labels
+
+
+def match_atss(boxes, levels, num_candidates, per_cell):
+    """ATSS, one object at a time.
+
+    ``levels``: XYXY anchors of each level; those of a cell lie next to each other.
+    """
+    anchors = [anchor for level in levels for anchor in level]
+    owners, best = [0] * len(anchors), [0.0] * len(anchors)
+    for index, box in enumerate(boxes):
+        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        candidates, start = [], 0
+        for level in levels:
+            distances = []
+            for cell in range(len(level) // per_cell):
+                x1, y1, x2, y2 = level[cell * per_cell]
+                distances.append((((x1 + x2) / 2 - x) ** 2 + ((y1 + y2) / 2 - y) ** 2, cell))
+            for _, cell in sorted(distances)[:num_candidates]:
+                candidates += range(start + cell * per_cell, start + (cell + 1) * per_cell)
+            start += len(level)
+        ious = [iou(anchors[i], box) for i in candidates]
+        mean = sum(ious) / len(ious)
+        std = math.sqrt(sum((v - mean) ** 2 for v in ious) / max(len(ious) - 1, 1))
+        for i, value in zip(candidates, ious, strict=True):
+            x1, y1, x2, y2 = anchors[i]
+            x, y = (x1 + x2) / 2, (y1 + y2) / 2
+            inside = min(x - box[0], y - box[1], box[2] - x, box[3] - y) > 0.01
+            if value >= mean + std and inside and value > best[i]:
+                owners[i], best[i] = index, value
+    return owners, [int(value > 0) for value in best]

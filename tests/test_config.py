@@ -3,6 +3,7 @@ import pickle
 import detectron2.config
 import pytest
 import yaml
+from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 
 from scb_d2 import ConfigError, ScaleBalancedMatcher, add_scb_config, get_cfg, validate_config
 from scb_d2.modeling.from_config import build_matcher, weighting_from_config
@@ -29,7 +30,6 @@ def test_defaults_of_the_contract(cfg):
         "LOSSES": ("cls", "box"),
         "COUNT": "matched",
         "LOW_QUALITY": "stock",
-        "MATCHING": "auto",
         "NORMALIZER": "stock",
         "LOG_PERIOD": 20,
     }
@@ -63,7 +63,6 @@ GOOD = [
     ("LOSSES", ["box", "cls"], ("box", "cls")),
     ("COUNT", "sampled", "sampled"),
     ("LOW_QUALITY", "reassign", "reassign"),
-    ("MATCHING", "table", "table"),
     ("NORMALIZER", "mean_one", "mean_one"),
     ("LOG_PERIOD", 1, 1),
 ]
@@ -124,7 +123,6 @@ BAD = [
     ),
     ("COUNT", "all", "MODEL.SCB.COUNT must be one of matched, sampled; got 'all'."),
     ("LOW_QUALITY", "mmdet", "MODEL.SCB.LOW_QUALITY must be one of stock, reassign; got 'mmdet'."),
-    ("MATCHING", "fast", "MODEL.SCB.MATCHING must be one of auto, blocks, table; got 'fast'."),
     ("NORMALIZER", "sum", "MODEL.SCB.NORMALIZER must be one of stock, mean_one; got 'sum'."),
     (
         "LOG_PERIOD",
@@ -140,7 +138,7 @@ BAD = [
         "FROM",
         "information",
         "MODEL.SCB.FROM is not a key; there are ENABLED, STAGES, FORM, ALPHA, BETA, LOSSES, COUNT, "
-        "LOW_QUALITY, MATCHING, NORMALIZER, LOG_PERIOD. Did you mean MODEL.SCB.FORM?",
+        "LOW_QUALITY, NORMALIZER, LOG_PERIOD. Did you mean MODEL.SCB.FORM?",
     ),
 ]
 
@@ -218,5 +216,7 @@ def test_what_a_detector_is_given(cfg):
 )
 def test_low_quality_rule_acts_where_the_loss_does(cfg, enabled, stage, rule):
     cfg.merge_from_list(["MODEL.SCB.ENABLED", enabled, "MODEL.SCB.LOW_QUALITY", "reassign"])
-    matcher = build_matcher(cfg, stage, [0.4, 0.5], [0, -1, 1], True)
+    cfg.MODEL.SCB.STAGES = (stage,)
+    generator = DefaultAnchorGenerator(sizes=[[8]], aspect_ratios=[1.0], strides=[8])
+    matcher = build_matcher(cfg, [0.4, 0.5], [0, -1, 1], True, generator)
     assert isinstance(matcher, ScaleBalancedMatcher) and matcher.low_quality == rule

@@ -66,7 +66,7 @@ def class_labels(
 
 @torch.no_grad()
 def matched_objects(
-    matched_idxs: Tensor, anchor_labels: Tensor, gt_boxes: Boxes, object_weight: ObjectWeight
+    matched_idxs: Tensor, anchor_labels: Tensor, gt_boxes: Boxes, object_weight: ObjectWeight | None
 ) -> MatchedObjects:
     """Gather box and weight of the object of each anchor of one image.
 
@@ -75,14 +75,19 @@ def matched_objects(
         anchor_labels: (R,) 1 = positive, 0 = negative, -1 = ignored. The positives are counted.
         gt_boxes: the G boxes of the image's objects, pixels; G may be 0.
         object_weight: what weighs the anchors, usually a :class:`scb_d2.ScaleBalancedWeight`.
+            None: all weigh 1.
     """
     if len(gt_boxes):
         matched_gt_boxes = gt_boxes.tensor.index_select(0, matched_idxs)
     else:
-        matched_gt_boxes = gt_boxes.tensor.new_zeros(len(matched_idxs), 4)
+        matched_gt_boxes = gt_boxes.tensor.new_zeros(len(matched_idxs), gt_boxes.tensor.shape[1])
+    if object_weight is None:
+        weights = torch.ones_like(matched_idxs, dtype=torch.float32)
+    else:
+        weights = object_weight(matched_idxs, anchor_labels, gt_boxes).float()
     return MatchedObjects(
         matched_gt_boxes,
-        object_weight(matched_idxs, anchor_labels, gt_boxes).float(),
+        weights,
         matched_idxs,
         anchor_labels,
         len(gt_boxes),

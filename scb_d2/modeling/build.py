@@ -16,6 +16,7 @@ from scb_d2.errors import ConfigError, UserError
 from scb_d2.utils.arguments import check_names
 
 from .build_errors import readable_build_errors, unknown_class
+from .from_config import matches_by_atss
 
 __all__ = ["build_model", "check_model", "scale_balanced_config"]
 
@@ -73,24 +74,28 @@ def scale_balanced_config(cfg: CfgNode) -> CfgNode:
     """The same config with stock class names replaced by their scale-balanced counterparts.
 
     A registered class that declares its stages in an attribute ``scb_stages`` is taken as it is. A
-    stage that is not chosen keeps its stock class.
+    stage that is not chosen keeps its stock class, but for a first stage that matches by ATSS.
 
     Returns:
-        ``cfg`` itself where ``MODEL.SCB.ENABLED`` is False, else a clone.
+        ``cfg`` itself where there is nothing to replace, else a clone.
 
     Raises:
         ConfigError: see :func:`build_model`.
     """
     validate_config(cfg)
     _check_operators(cfg)
-    if not cfg.MODEL.SCB.ENABLED:
+    weighted, by_atss = cfg.MODEL.SCB.ENABLED, matches_by_atss(cfg)
+    if not (weighted or by_atss):
         return cfg
-    chosen = check_names(cfg.MODEL.SCB.STAGES, STAGES, "MODEL.SCB.STAGES")
+    chosen = check_names(cfg.MODEL.SCB.STAGES, STAGES, "MODEL.SCB.STAGES") if weighted else ()
     _check_names(cfg)
     swapped = cfg.clone()
     swapped.defrost()
-    available = _swap_names(swapped, chosen)
-    _check_stages(chosen, available, _parts(cfg))
+    available = _swap_names(swapped, {*chosen, "first"} if by_atss else set(chosen))
+    if weighted:
+        _check_stages(chosen, available, _parts(cfg))
+    if by_atss:
+        _check_matcher(_parts(swapped), _parts(cfg))
     swapped.freeze()
     return swapped
 
@@ -128,7 +133,7 @@ def _check_names(cfg: CfgNode) -> None:
             raise ConfigError(unknown_class(label, node[key], registry))
 
 
-def _swap_names(cfg: CfgNode, chosen: tuple[str, ...]) -> set[str]:
+def _swap_names(cfg: CfgNode, chosen: set[str]) -> set[str]:
     """Replace names in place; return the stages that the architecture can weight."""
     available = set()
     for _, node, key, registry, twins in _parts(cfg):
@@ -149,7 +154,7 @@ def _is_subclass(candidate: object | None, parents: type | tuple[type, ...]) -> 
 
 
 def _check_stages(chosen: tuple[str, ...], available: set[str], parts: list[tuple]) -> None:
-    named = " with ".join(f"{label} {node[key]!r}" for label, node, key, _, _ in parts)
+    named = _named(parts)
     if not available:
         raise ConfigError(
             f"MODEL.SCB.ENABLED is True, but the scale-balanced loss does not support {named}; it "
@@ -167,6 +172,19 @@ def _check_stages(chosen: tuple[str, ...], available: set[str], parts: list[tupl
             named,
             ", ".join(sorted(available.intersection(chosen))),
         )
+
+
+def _check_matcher(swapped: list[tuple], parts: list[tuple]) -> None:
+    classes = [_registered(registry, node[key]) for _, node, key, registry, _ in swapped]
+    if not any(getattr(known, "takes_anchor_matcher", False) for known in classes):
+        raise ConfigError(
+            f"MODEL.ANCHOR_MATCHER.NAME is 'atss', but {_named(parts)} matches no anchors by a "
+            "matcher that could be replaced; RetinaNet and RPN do."
+        )
+
+
+def _named(parts: list[tuple]) -> str:
+    return " with ".join(f"{label} {node[key]!r}" for label, node, key, _, _ in parts)
 
 
 def _supported() -> str:

@@ -5,13 +5,16 @@ from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.modeling.matcher import Matcher
+from torch import nn
 
 from scb_d2.config import scb_settings
+from scb_d2.errors import ConfigError
+from scb_d2.loss.atss_matching import ATSSMatcher
 from scb_d2.loss.match_statistics import MatchStatistics
 from scb_d2.loss.matching import ScaleBalancedMatcher
 from scb_d2.loss.object_weights import ScaleBalancedWeight
 
-__all__ = ["build_matcher", "is_weighted", "weighting_from_config"]
+__all__ = ["build_matcher", "is_weighted", "matches_by_atss", "weighting_from_config"]
 
 
 def is_weighted(cfg: CfgNode, stage: str) -> bool:
@@ -23,6 +26,11 @@ def is_weighted(cfg: CfgNode, stage: str) -> bool:
         return False
     scb = scb_settings(cfg)
     return scb.ENABLED and stage in scb.STAGES
+
+
+def matches_by_atss(cfg: CfgNode) -> bool:
+    """Whether the config replaces Detectron2's anchor matcher, weighted or not."""
+    return "ANCHOR_MATCHER" in cfg.MODEL and cfg.MODEL.ANCHOR_MATCHER.NAME == "atss"
 
 
 def weighting_from_config(
@@ -56,23 +64,31 @@ def weighting_from_config(
 
 def build_matcher(
     cfg: CfgNode,
-    stage: str,
     thresholds: Sequence[float],
     labels: Sequence[int],
     allow_low_quality_matches: bool,
-) -> Matcher:
-    """The matcher of a stage, by ``MODEL.SCB.LOW_QUALITY`` and ``MATCHING`` where it is weighted.
+    anchor_generator: nn.Module,
+) -> Matcher | ATSSMatcher:
+    """The matcher of a first stage, by ``MODEL.ANCHOR_MATCHER`` and ``MODEL.SCB.LOW_QUALITY``.
 
     Args:
-        cfg: a config with ``MODEL.SCB``.
-        stage: ``"first"`` or ``"second"``.
+        cfg: a config, with the project's keys or without.
         thresholds: as in Detectron2's matcher.
         labels: as in Detectron2's matcher.
         allow_low_quality_matches: as in Detectron2's matcher.
+        anchor_generator: of the stage.
+
+    Raises:
+        ConfigError: if the two keys contradict each other.
     """
-    if not is_weighted(cfg, stage):
-        return ScaleBalancedMatcher(thresholds, labels, allow_low_quality_matches)
-    scb = cfg.MODEL.SCB
-    return ScaleBalancedMatcher(
-        thresholds, labels, allow_low_quality_matches, scb.LOW_QUALITY, scb.MATCHING
+    low_quality = cfg.MODEL.SCB.LOW_QUALITY if is_weighted(cfg, "first") else "stock"
+    if not matches_by_atss(cfg):
+        return ScaleBalancedMatcher(thresholds, labels, allow_low_quality_matches, low_quality)
+    if low_quality != "stock":
+        raise ConfigError(
+            f"MODEL.SCB.LOW_QUALITY {low_quality!r} does not go with MODEL.ANCHOR_MATCHER.NAME "
+            "'atss', which has no rule for low-quality matches; set it to 'stock'."
+        )
+    return ATSSMatcher(
+        cfg.MODEL.ANCHOR_MATCHER.NUM_CANDIDATES, anchor_generator.num_cell_anchors[0]
     )

@@ -14,13 +14,14 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import cat, nonzero_tuple
 from detectron2.modeling import META_ARCH_REGISTRY, RetinaNet
+from detectron2.modeling.matcher import Matcher
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
 from scb_d2.loss.anchor_targets import class_labels, matched_objects
 from scb_d2.loss.match_statistics import warn_if_all_positive
-from scb_d2.loss.matching import match_boxes
+from scb_d2.loss.matching import match_anchors
 from scb_d2.loss.unreduced_losses import sigmoid_focal_losses
 
 from .from_config import build_matcher, weighting_from_config
@@ -37,6 +38,8 @@ class ScaleBalancedRetinaNet(WeighsAnchors, RetinaNet):
     :class:`detectron2.modeling.RetinaNet`. With ``object_weight=None`` so is training.
     """
 
+    takes_anchor_matcher = True
+
     __init__ = configurable(WeighsAnchors.__init__)
 
     @classmethod
@@ -46,10 +49,10 @@ class ScaleBalancedRetinaNet(WeighsAnchors, RetinaNet):
         ret.update(weighting_from_config(cfg, "first"))
         ret["anchor_matcher"] = build_matcher(
             cfg,
-            "first",
             cfg.MODEL.RETINANET.IOU_THRESHOLDS,
             cfg.MODEL.RETINANET.IOU_LABELS,
             allow_low_quality_matches=True,
+            anchor_generator=ret["anchor_generator"],
         )
         return ret
 
@@ -61,15 +64,17 @@ class ScaleBalancedRetinaNet(WeighsAnchors, RetinaNet):
 
         Returns:
             Class labels as in stock, and per image a :class:`.MatchedObjects` in place of the boxes
-            alone. Without ``object_weight`` exactly what stock returns.
+            alone. Without ``object_weight`` what stock returns.
         """
-        if self.object_weight is None:
+        if self.object_weight is None and isinstance(self.anchor_matcher, Matcher):
             return super().label_anchors(anchors, gt_instances)
-        anchors = Boxes.cat(anchors)
+        level_sizes, anchors = [len(x) for x in anchors], Boxes.cat(anchors)
         gt_labels, objects = [], []
         for gt_per_image in gt_instances:
             gt_boxes = gt_per_image.gt_boxes
-            matched_idxs, anchor_labels = match_boxes(gt_boxes, anchors, self.anchor_matcher)
+            matched_idxs, anchor_labels = match_anchors(
+                gt_boxes, anchors, level_sizes, self.anchor_matcher
+            )
             gt_classes = gt_per_image.gt_classes
             gt_labels.append(
                 class_labels(matched_idxs, anchor_labels, gt_classes, self.num_classes)
@@ -77,6 +82,8 @@ class ScaleBalancedRetinaNet(WeighsAnchors, RetinaNet):
             objects.append(
                 matched_objects(matched_idxs, anchor_labels, gt_boxes, self.object_weight)
             )
+        if self.object_weight is None:
+            return gt_labels, [x.gt_boxes for x in objects]
         return gt_labels, objects
 
     def losses(

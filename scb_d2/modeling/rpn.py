@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec, cat, nonzero_tuple
+from detectron2.modeling.matcher import Matcher
 from detectron2.modeling.proposal_generator import PROPOSAL_GENERATOR_REGISTRY, RPN
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
@@ -20,7 +21,7 @@ from torch.nn import functional as F
 
 from scb_d2.loss.anchor_targets import matched_objects
 from scb_d2.loss.match_statistics import warn_if_all_positive
-from scb_d2.loss.matching import COUNTS, match_boxes
+from scb_d2.loss.matching import COUNTS, match_anchors
 from scb_d2.utils.arguments import check_choice
 
 from .from_config import build_matcher, weighting_from_config
@@ -37,6 +38,8 @@ class ScaleBalancedRPN(WeighsAnchors, RPN):
     :class:`detectron2.modeling.proposal_generator.RPN`. With ``object_weight=None`` so are the
     losses.
     """
+
+    takes_anchor_matcher = True
 
     @configurable
     def __init__(self, *, match_count: str = "matched", **kwargs: Any):
@@ -58,10 +61,10 @@ class ScaleBalancedRPN(WeighsAnchors, RPN):
         ret.update(weighting_from_config(cfg, "first", samples=True))
         ret["anchor_matcher"] = build_matcher(
             cfg,
-            "first",
             cfg.MODEL.RPN.IOU_THRESHOLDS,
             cfg.MODEL.RPN.IOU_LABELS,
             allow_low_quality_matches=True,
+            anchor_generator=ret["anchor_generator"],
         )
         return ret
 
@@ -74,16 +77,18 @@ class ScaleBalancedRPN(WeighsAnchors, RPN):
 
         Returns:
             Labels as in stock, and per image a :class:`.MatchedObjects` in place of the boxes
-            alone. Without ``object_weight`` exactly what stock returns.
+            alone. Without ``object_weight`` what stock returns.
         """
-        if self.object_weight is None:
+        if self.object_weight is None and isinstance(self.anchor_matcher, Matcher):
             return super().label_and_sample_anchors(anchors, gt_instances)
-        anchors = Boxes.cat(anchors)
+        level_sizes, anchors = [len(x) for x in anchors], Boxes.cat(anchors)
         is_due = self.statistics.due()
         gt_labels, objects = [], []
         for gt_per_image in gt_instances:
             gt_boxes = gt_per_image.gt_boxes
-            matched_idxs, anchor_labels = match_boxes(gt_boxes, anchors, self.anchor_matcher)
+            matched_idxs, anchor_labels = match_anchors(
+                gt_boxes, anchors, level_sizes, self.anchor_matcher
+            )
             if is_due:  # asking costs a synchronisation
                 num_positive = int((anchor_labels == 1).sum())
                 warn_if_all_positive(num_positive, len(anchors), self.anchor_matcher)
@@ -96,6 +101,8 @@ class ScaleBalancedRPN(WeighsAnchors, RPN):
             objects.append(
                 matched_objects(matched_idxs, counted_labels, gt_boxes, self.object_weight)
             )
+        if self.object_weight is None:
+            return gt_labels, [x.gt_boxes for x in objects]
         return gt_labels, objects
 
     @torch.jit.unused

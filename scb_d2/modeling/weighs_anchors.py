@@ -52,7 +52,8 @@ class WeighsAnchors:
             statistics: how match statistics are logged; None: as ``scb/first/...`` every 20
                 iterations.
             **kwargs: of the stock class. For ``low_quality="reassign"`` give a
-                :class:`scb_d2.ScaleBalancedMatcher` as ``anchor_matcher``.
+                :class:`scb_d2.ScaleBalancedMatcher` as ``anchor_matcher``, for ATSS an
+                :class:`scb_d2.ATSSMatcher`; the latter acts without an ``object_weight`` too.
 
         Raises:
             ConfigError: if a choice is not allowed.

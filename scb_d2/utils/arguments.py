@@ -6,13 +6,20 @@ from numbers import Real
 
 from scb_d2.errors import ConfigError
 
-__all__ = ["check_choice", "check_factor", "check_names"]
+__all__ = ["check_choice", "check_count", "check_factor", "check_names"]
 
 
 def check_choice(value: object, allowed: Sequence[str], name: str) -> str:
     """Return ``value`` if it is one of the ``allowed`` strings."""
     if not isinstance(value, str) or value not in allowed:
         raise ConfigError(f"{name} must be one of {', '.join(allowed)}; got {value!r}.")
+    return value
+
+
+def check_count(value: object, name: str) -> int:
+    """Return ``value`` if it is a whole number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name} must be a whole number above 0; got {value!r}.")
     return value
 
 

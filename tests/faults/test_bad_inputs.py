@@ -25,7 +25,7 @@ MESSAGES = {
     "config evaluates code": "config.yaml is not valid YAML: code in a config is not run, but for the anchor sizes of Detectron2's zoo: write the values that \"open('x')\" stands for.",
     "base missing": "cannot read the _BASE_ of config.yaml, none.yaml: No such file or directory.",
     "base itself": "config.yaml names itself as its _BASE_.",
-    "key misspelt": "config.yaml: MODEL.SCB.ENABLE is not a key; there are ENABLED, STAGES, FORM, ALPHA, BETA, LOSSES, COUNT, LOW_QUALITY, MATCHING, NORMALIZER, LOG_PERIOD. Did you mean MODEL.SCB.ENABLED?",
+    "key misspelt": "config.yaml: MODEL.SCB.ENABLE is not a key; there are ENABLED, STAGES, FORM, ALPHA, BETA, LOSSES, COUNT, LOW_QUALITY, NORMALIZER, LOG_PERIOD. Did you mean MODEL.SCB.ENABLED?",
     "key of numbers": "config.yaml: a config key must be text; got 3.",
     "no value": "overrides are pairs KEY VALUE; MODEL.SCB.ALPHA has no value.",
     "flag after overrides": "--strict must come before the KEY VALUE overrides.",

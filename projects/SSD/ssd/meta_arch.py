@@ -167,9 +167,7 @@ class SSD(DenseDetector):
             "head_in_features": ssd.IN_FEATURES,
             "anchor_generator": build_anchor_generator(cfg, feature_shapes),
             "box2box_transform": Box2BoxTransform(weights=ssd.BBOX_REG_WEIGHTS),
-            "anchor_matcher": build_ssd_matcher(
-                cfg.MODEL.SCB.MATCHING if is_weighted(cfg, "first") else "auto"
-            ),
+            "anchor_matcher": build_ssd_matcher(),
             "num_classes": ssd.NUM_CLASSES,
             "image_size": ssd.IMAGE_SIZE,
             "neg_pos_ratio": ssd.NEG_POS_RATIO,

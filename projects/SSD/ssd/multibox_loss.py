@@ -62,12 +62,8 @@ def match_objects(
     gt_boxes = gt_instances.gt_boxes
     matched_idxs, anchor_labels = match_boxes(gt_boxes, anchors, matcher)
     gt_labels = class_labels(matched_idxs, anchor_labels, gt_instances.gt_classes, num_classes)
-    matched = matched_objects(matched_idxs, anchor_labels, gt_boxes, object_weight or _unit_weight)
+    matched = matched_objects(matched_idxs, anchor_labels, gt_boxes, object_weight)
     return gt_labels, matched
-
-
-def _unit_weight(matched_idxs: Tensor, anchor_labels: Tensor, gt_boxes: Boxes) -> Tensor:
-    return torch.ones_like(matched_idxs, dtype=torch.float32)
 
 
 @torch.no_grad()

@@ -128,14 +128,12 @@ def test_scb_keys_reach_the_loss() -> None:
         "MODEL.SCB.LOSSES", ("cls",),
         "MODEL.SCB.NORMALIZER", "mean_one",
         "MODEL.SCB.LOG_PERIOD", 7,
-        "MODEL.SCB.MATCHING", "table",
     )  # fmt: skip
     weight, loss = model.object_weight, model.multibox_loss
     assert (weight.form, weight.alpha, weight.beta) == ("inverse_sqrt", 2.0, 1.5)
     assert loss.loss_weighting.weighted_losses == ("cls",)
     assert loss.loss_weighting.weight_normalizer == "mean_one"
     assert loss.statistics.period == 7
-    assert model.anchor_matcher.matching == "table"
     assert toy_ssd().object_weight is None
 
 
