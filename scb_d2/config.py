@@ -142,6 +142,16 @@ def _add_test_keys(cfg: CfgNode) -> None:
     # Detections of each image and class that COCO's AP takes. COCO's own number hides what is found
     # in images with more objects of a class; AP with another number is not COCO's.
     cfg.TEST.COCO_MAX_DETS_PER_IMAGE = 100
+    # Test images are cut into square tiles of this many pixels, run tile by tile, and the
+    # detections merged into those of the whole image; 0: they are not.
+    cfg.TEST.TILES = CfgNode()
+    cfg.TEST.TILES.SIZE = 0
+    # Least overlap of neighbouring tiles, as a share of a tile.
+    cfg.TEST.TILES.OVERLAP = 0.2
+    # Whether the whole image is run too, for objects larger than a tile.
+    cfg.TEST.TILES.WHOLE_IMAGE = True
+    # IoU above which the worse of two merged detections of a class goes.
+    cfg.TEST.TILES.NMS_THRESH = 0.5
 
 
 class _CheckedCfgNode(CfgNode):

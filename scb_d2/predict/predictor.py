@@ -15,6 +15,12 @@ from scb_d2.data.mapper import build_mapper
 from scb_d2.engine.config.lazy import load_lazy_config, use_available_lazy_device
 from scb_d2.engine.config.load import find_config_file, load_config
 from scb_d2.errors import ConfigError
+from scb_d2.evaluation.tiled_detection import (
+    TileSettings,
+    detect_in_tiles,
+    lazy_tile_settings,
+    tile_settings,
+)
 from scb_d2.modeling.build import build_model
 
 from .categories import Categories, find_categories
@@ -30,18 +36,26 @@ class Predictor:
     test transforms from the mapper that evaluation uses.
     """
 
-    def __init__(self, model: nn.Module, mapper: Any, categories: Categories):
+    def __init__(
+        self,
+        model: nn.Module,
+        mapper: Any,
+        categories: Categories,
+        tiles: TileSettings | None = None,
+    ):
         """Take a model with its weights.
 
         Args:
             model: a detector.
             mapper: with ``augmentations`` and ``image_format`` as Detectron2's ``DatasetMapper``.
             categories: what the model's classes are.
+            tiles: how images are cut; None: they are not.
         """
         self.model = model.eval()
         self.augmentations = mapper.augmentations
         self.image_format = mapper.image_format
         self.categories = categories
+        self.tiles = tiles
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> Instances:
@@ -56,9 +70,14 @@ class Predictor:
         Raises:
             ConfigError: if the model detects no objects (semantic segmentation, for example).
         """
-        height, width = image.shape[:2]
         if self.image_format == "BGR":
             image = image[:, :, ::-1]
+        if self.tiles is None:
+            return self._detect(image)
+        return detect_in_tiles(self._detect, image, self.tiles)
+
+    def _detect(self, image: np.ndarray) -> Instances:
+        height, width = image.shape[:2]
         aug_input = T.AugInput(image)
         self.augmentations(aug_input)
         pixels = np.ascontiguousarray(aug_input.image.transpose(2, 0, 1))
@@ -93,14 +112,14 @@ def load_predictor(config_file: str, opts: Sequence[str], weights: str) -> Predi
         mapper = OmegaConf.select(cfg, "dataloader.test.mapper")
         if mapper is None:
             raise ConfigError(f"{path} has no dataloader.test.mapper, which makes network input.")
-        mapper = instantiate(mapper)
+        mapper, tiles = instantiate(mapper), lazy_tile_settings(cfg.train.tiles)
     else:
         cfg = load_config(path, opts)
-        mapper = build_mapper(cfg, is_train=False)
+        mapper, tiles = build_mapper(cfg, is_train=False), tile_settings(cfg)
         model = build_model(cfg)
         names = [*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN]
     load_weights(model, weights)
-    return Predictor(model, mapper, find_categories(names))
+    return Predictor(model, mapper, find_categories(names), tiles)
 
 
 def _as_list(names: Any) -> list[str]:

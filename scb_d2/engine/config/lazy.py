@@ -25,6 +25,7 @@ from scb_d2.data.mapper import CheckedDatasetMapper
 from scb_d2.engine.device import available_amp, available_device
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
+from scb_d2.evaluation.tiled_detection import lazy_tile_settings
 
 from .load import find_config_file
 from .rehearsal import (
@@ -60,10 +61,11 @@ TRAIN_DEFAULTS: dict[str, Any] = {
     "best_metric": "",
     "best_mode": "max",
     "patience": 0,
+    "tiles": {"size": 0},
 }
-"""What ``train`` may hold: Detectron2's own keys and values, and best_metric, best_mode and
-patience, which are ``TEST.BEST_METRIC``, ``TEST.BEST_MODE`` and ``TEST.PATIENCE`` of YAML
-configs."""
+"""What ``train`` may hold: Detectron2's own keys and values, and best_metric, best_mode, patience
+and tiles, which are ``TEST.BEST_METRIC``, ``TEST.BEST_MODE``, ``TEST.PATIENCE`` and ``TEST.TILES``
+of YAML configs."""
 
 _REQUIRED = ("model", "optimizer", "lr_multiplier", "dataloader.train")
 _TRAIN_NAMES, _TEST_NAMES = "dataloader.train.dataset.names", "dataloader.test.dataset.names"
@@ -125,6 +127,7 @@ def check_lazy_run(cfg: DictConfig, num_processes: int, *, resume: bool, eval_on
     """
     train = cfg.train
     check_output_dir(train.output_dir, "train.output_dir")
+    lazy_tile_settings(train.tiles)
     check_weights(train.init_checkpoint, "train.init_checkpoint", train.output_dir, resume)
     has_evaluator = "evaluator" in cfg.dataloader and "test" in cfg.dataloader
     if not has_evaluator and (eval_only or train.eval_period > 0):

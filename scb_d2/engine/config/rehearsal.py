@@ -11,6 +11,7 @@ from scb_d2.errors import ConfigError
 from scb_d2.evaluation.build import check_evaluators, max_dets_per_image
 from scb_d2.evaluation.coco_backend import coco_eval_class
 from scb_d2.evaluation.recall_evaluator import recall_settings
+from scb_d2.evaluation.tiled_detection import tile_settings
 from scb_d2.modeling.build import check_model
 
 __all__ = [
@@ -65,6 +66,7 @@ def check_run(cfg: CfgNode, num_processes: int, *, resume: bool, eval_only: bool
     recall_settings(cfg)
     coco_eval_class(cfg.TEST.COCO_BACKEND)
     max_dets_per_image(cfg)
+    tile_settings(cfg)
 
 
 def check_output_dir(path: str, key: str) -> None:

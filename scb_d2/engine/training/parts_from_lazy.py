@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from scb_d2.engine.config.lazy import target_of, test_dataset_name
+from scb_d2.evaluation.tiled_detection import TiledModel, lazy_tile_settings
 from scb_d2.modeling.build_errors import check_features
 from scb_d2.utils.seeding import temporary_seed
 
@@ -26,6 +27,7 @@ __all__ = [
     "build_precise_bn",
     "build_test_loader",
     "build_train_loader",
+    "evaluated_model",
     "evaluated_names",
     "run_settings",
     "scaled_to_processes",
@@ -89,6 +91,14 @@ def build_train_loader(cfg: DictConfig) -> Iterable[Any]:
         loader.seed = seed
     with temporary_seed(seed):  # of which samplers take their seeds
         return instantiate(loader)
+
+
+def evaluated_model(cfg: DictConfig, model: nn.Module) -> nn.Module:
+    """The model as evaluation runs it: tile by tile where ``train.tiles`` says so."""
+    settings = lazy_tile_settings(cfg.train.tiles)
+    if settings is None:
+        return model
+    return TiledModel(model, instantiate(cfg.dataloader.test.mapper), settings)
 
 
 def evaluated_names(cfg: DictConfig) -> Sequence[str]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from scb_d2.data.mapper import build_mapper
 from scb_d2.evaluation.build import build_evaluator
+from scb_d2.evaluation.tiled_detection import TiledModel, tile_settings
 from scb_d2.modeling.build import build_model
 
 from .loader import build_train_loader as build_loader
@@ -26,6 +27,7 @@ __all__ = [
     "build_precise_bn",
     "build_test_loader",
     "build_train_loader",
+    "evaluated_model",
     "evaluated_names",
     "run_settings",
     "scaled_to_processes",
@@ -62,6 +64,12 @@ def scaled_to_processes(cfg: CfgNode) -> CfgNode:
 def build_train_loader(cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
     """Training batches; with ``SEED`` >= 0 they follow from it."""
     return build_loader(cfg, build_mapper(cfg, True))
+
+
+def evaluated_model(cfg: CfgNode, model: nn.Module) -> nn.Module:
+    """The model as evaluation runs it: tile by tile where ``TEST.TILES`` says so."""
+    settings = tile_settings(cfg)
+    return model if settings is None else TiledModel(model, build_mapper(cfg, False), settings)
 
 
 def evaluated_names(cfg: CfgNode) -> Sequence[str]:

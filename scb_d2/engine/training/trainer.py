@@ -271,7 +271,8 @@ class Trainer(DefaultTrainer):
         for name, given in zip(names, evaluators, strict=True):
             loader = cls.build_test_loader(cfg, name)
             evaluator = cls.build_evaluator(cfg, name) if given is None else given
-            results[name] = inference_on_dataset(model, loader, evaluator)
+            evaluated = parts_of(cfg).evaluated_model(cfg, model)
+            results[name] = inference_on_dataset(evaluated, loader, evaluator)
             if comm.is_main_process():
                 logger.info("Evaluation results for %s in csv format:", name)
                 print_csv_format(results[name])

@@ -1,0 +1,155 @@
+"""A tiled data set on disk: the tiles' images and COCO JSON files."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm import tqdm
+
+from scb_d2.data.reader.coco import load_ground_truth, read_json
+from scb_d2.errors import ConfigError, DataError
+from scb_d2.utils.files import staged_directory
+
+from .slices import SlicedCoco, slice_coco
+from .windows import check_tiles
+
+__all__ = ["tile_dataset"]
+
+_JPEG = {"quality": 95, "subsampling": 0}
+
+
+def tile_dataset(
+    annotation_files: Sequence[str],
+    image_root: str,
+    output: str,
+    *,
+    size: int,
+    overlap: float = 0.2,
+    min_visibility: float = 0.5,
+    keep_empty: bool = True,
+    test_share: float | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, SlicedCoco]:
+    """Cut data sets into tiles, each photograph's tiles into one part only.
+
+    Writes `<name>.json` for every annotation file, or `train.json` and `test.json` with
+    `test_share`, and the tiles below `images/`.
+
+    Args:
+        annotation_files: COCO JSON, of the same photographs' folder.
+        image_root: folder of the images.
+        output: folder, made if needed.
+        size: see :func:`scb_d2.data.tiles.slices.slice_coco`, also for the next three.
+        overlap: see there.
+        min_visibility: see there.
+        keep_empty: see there.
+        test_share: share of the photographs of the only file that become the test part.
+        seed: of that draw.
+        progress: whether to show progress on stderr.
+
+    Returns:
+        The parts by name.
+
+    Raises:
+        UserError: an argument or a file is wrong; nothing is written then.
+    """
+    check_tiles(size, overlap, "--size", "--overlap")
+    parts = _parts(annotation_files)
+    if test_share is not None:
+        parts = _split(parts, test_share, seed)
+    options = {"size": size, "overlap": overlap, "min_visibility": min_visibility}
+    sliced = {name: slice_coco(p, keep_empty=keep_empty, **options) for name, p in parts.items()}
+    tiles = [tile for part in sliced.values() for tile in part.data["images"]]
+    with staged_directory(output) as folder:
+        _write_images(tiles, Path(image_root), folder / "images", progress)
+        for name, part in sliced.items():
+            text = json.dumps(part.data)
+            (folder / f"{name}.json").write_text(text, encoding="utf-8")
+    return sliced
+
+
+def _parts(files: Sequence[str]) -> dict[str, dict[str, Any]]:
+    parts: dict[str, dict[str, Any]] = {}
+    owner: dict[str, str] = {}
+    for file in files:
+        name, data = Path(file).stem, read_json(file)
+        load_ground_truth(data, file)  # checks it
+        if name in parts:
+            raise ConfigError(f"two of the annotation files are called {name}.json.")
+        parts[name] = data
+        for image in data["images"]:
+            first = owner.setdefault(_file_name(image, file), file)
+            if first != file:
+                raise DataError(
+                    f"the photograph {image['file_name']} is in both {first} and {file}; its tiles "
+                    "would be in both parts."
+                )
+    return parts
+
+
+def _file_name(image: Mapping[str, Any], file: str) -> str:
+    name = image.get("file_name")
+    if not isinstance(name, str) or not name or ".." in Path(name).parts or os.path.isabs(name):
+        raise DataError(
+            f"{file}: the image {image.get('id')!r} needs a file_name below the folder of the "
+            f"images; got {name!r}."
+        )
+    return os.path.normpath(name)
+
+
+def _split(parts: dict[str, dict[str, Any]], share: float, seed: int) -> dict[str, dict[str, Any]]:
+    if len(parts) != 1:
+        raise ConfigError("--test-share splits one annotation file; give one.")
+    if not 0 < share < 1:
+        raise ConfigError(f"--test-share must lie between 0 and 1; got {share!r}.")
+    (data,) = parts.values()
+    ids = [image["id"] for image in data["images"]]
+    number = min(max(round(share * len(ids)), 1), len(ids) - 1)
+    if number < 1:
+        raise DataError("a single photograph cannot be split into training and test.")
+    test = set(random.Random(seed).sample(ids, number))
+    return {
+        name: {
+            **data,
+            "images": [i for i in data["images"] if (i["id"] in test) == in_test],
+            "annotations": [a for a in data["annotations"] if (a["image_id"] in test) == in_test],
+        }
+        for name, in_test in (("train", False), ("test", True))
+    }
+
+
+def _write_images(
+    tiles: Sequence[Mapping[str, Any]], root: Path, folder: Path, progress: bool
+) -> None:
+    by_source: dict[str, list[Mapping[str, Any]]] = {}
+    for tile in tiles:
+        by_source.setdefault(tile["source_file_name"], []).append(tile)
+    bar = tqdm(by_source.items(), desc="tiling", unit="image", disable=not progress)
+    for name, own in bar:
+        path = root / name
+        try:
+            with Image.open(path) as opened:
+                image = ImageOps.exif_transpose(opened)
+                image.load()
+        except FileNotFoundError:
+            raise DataError(f"the image {path} does not exist.") from None
+        except (UnidentifiedImageError, OSError) as error:
+            raise DataError(f"the image {path} cannot be read: {error}.") from None
+        right, bottom = (max(t["window"][i] for t in own) for i in (2, 3))
+        if image.width < right or image.height < bottom:
+            raise DataError(
+                f"the image {path} has {image.width} x {image.height} pixels, less than its "
+                "annotations say."
+            )
+        for tile in own:
+            target = folder / tile["file_name"]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            is_jpeg = target.suffix.lower() in (".jpg", ".jpeg")
+            image.crop(tile["window"]).save(target, **(_JPEG if is_jpeg else {}))
