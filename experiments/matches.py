@@ -1,12 +1,15 @@
-"""What the match report says of each plan's training set: ``python -m experiments.matches``.
+"""What the match report says of a plan's training set: ``python -m experiments.matches [PLAN...]``.
 
-Writes results/matches.json, before any training. Run it from the repository's root.
+Writes results/matches.json, before any training: all plans, or those named. Run it from the
+repository's root.
 """
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from scb_d2.matches.run import match_report
 __all__ = ["main", "summary_of"]
 
 _HERE = Path(__file__).resolve().parent
+_RESULTS = _HERE / "results" / "matches.json"
 
 
 @functools.cache
@@ -45,13 +49,16 @@ def summary_of(config: Path) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Write results/matches.json for all plans whose data is there."""
-    plans = {path.stem: load_plan(path) for path in sorted(_HERE.glob("*.yaml"))}
-    configs = {name: next(iter(plan.arms.values()))[0].config for name, plan in plans.items()}
-    found = {name: summary_of(config) for name, config in configs.items()}
-    text = json.dumps(found, indent=2) + "\n"
-    (_HERE / "results" / "matches.json").write_text(text, encoding="utf-8")
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write results/matches.json for plans whose data is there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("plans", nargs="*", type=Path, metavar="PLAN.yaml")
+    named = parser.parse_args(argv).plans
+    known = json.loads(_RESULTS.read_text("utf-8")) if named else {}
+    for path in named or sorted(_HERE.glob("*.yaml")):
+        known[path.stem] = summary_of(next(iter(load_plan(path).arms.values()))[0].config)
+    text = json.dumps(dict(sorted(known.items())), indent=2) + "\n"
+    _RESULTS.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

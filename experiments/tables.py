@@ -140,7 +140,24 @@ def _recipes(costs: dict[str, Any], results: dict[str, dict[str, Any]]) -> str:
     return _table(titles, rows)
 
 
-_OF_ONE = {"about": _about, "results": _results}
+def _clipping(plans: dict[str, Any]) -> str:
+    rows = [
+        [
+            plan,
+            arm,
+            f"{row['iterations']}",
+            f"{row['iterations_clipped']:.0f}",
+            f"{row['gradients_clipped']:.2f}",
+        ]
+        for plan, arms in plans.items()
+        for arm, row in arms.items()
+        if row is not None
+    ]
+    titles = ["plan", "arm", "first iterations", "iterations that clip, %", "gradients clipped, %"]
+    return _table(titles, rows)
+
+
+_OF_ONE = {"about": _about, "results": _results, "clipping": _clipping}
 _OF_ALL = {"imbalance": _imbalance, "recipes": _recipes}
 
 

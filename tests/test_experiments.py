@@ -188,7 +188,9 @@ def test_tables_of_made_up_results():
     report = {"ratio": 2.487, "weighted_ratio": 1.594, "level": "clear"}
     report |= {"small_share_stock": 44.47, "small_share_scb": 55.55}
     results = {"toy": made_up(), "matches": {"toy": report, "other": report}}
-    kinds = ["toy about", "toy results", "matches imbalance", "absent results"]
+    counted = {"iterations": 60, "iterations_clipped": 12.4, "gradients_clipped": 0.257}
+    results["clipping"] = {"toy": {"stock": counted, "free": None}}
+    kinds = ["toy about", "toy results", "matches imbalance", "clipping clipping", "absent results"]
     page = "before\n" + "".join(f"<!-- table {k} -->\nold\n<!-- end -->\n" for k in kinds) + "after"
     written = fill(page, results)
     assert fill(written, results) == written
@@ -211,6 +213,7 @@ def test_tables_of_made_up_results():
     matches = "| toy | 2.49 | 1.59 | 44.5 -> 55.5 | clear | +1.25 [-0.50, +3.00] | not run |"
     assert matches in written
     assert "| other |" not in written  # no results, no gain
+    assert "| toy | stock | 60 | 12 | 0.26 |" in written and "free" not in written
     assert "<!-- table absent results -->\nNot run.\n<!-- end -->\nafter" in written
 
 
