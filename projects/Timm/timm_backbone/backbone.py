@@ -14,7 +14,7 @@ from scb_d2.errors import ConfigError
 from scb_d2.utils.arguments import check_choice
 
 from .checks import check_weights_fit
-from .freezing import convert_norms, freeze_up_to, frozen_norms
+from .freezing import freeze_unused, freeze_up_to, frozen_norms, set_norms
 from .network import build_network
 
 __all__ = [
@@ -63,9 +63,10 @@ class TimmBackbone(Backbone):
         """
         super().__init__()
         network = build_network(name, out_features, in_channels)
+        freeze_unused(network, name, out_features)
         freeze_up_to(network, name, freeze_at)
         # Depthwise convolutions are trained two to five times as fast on CPUs in this layout.
-        self.net = convert_norms(network, norm).to(memory_format=torch.channels_last)
+        self.net = set_norms(network, norm).to(memory_format=torch.channels_last)
         info = network.feature_info
         self._out_features = list(out_features)
         self._out_feature_channels = dict(zip(out_features, info.channels(), strict=True))

@@ -173,7 +173,7 @@ def test_two_processes_share_the_weights_and_a_batch(repo_root: Path, tmp_path: 
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert (

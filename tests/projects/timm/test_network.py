@@ -121,6 +121,15 @@ def test_nothing_is_frozen_by_default() -> None:
     assert all(not torch.equal(after[k], before[k]) for k in before)
 
 
+def test_what_no_map_needs_is_not_trained() -> None:
+    with torch.no_grad():
+        backbone = TimmBackbone(name=LITE, out_features=("c2", "c3")).train()
+    sum(x.sum() for x in backbone(images()).values()).backward()
+    unused = {name for name, x in backbone.net.named_parameters() if x.grad is None}
+    assert unused == frozen(backbone)
+    assert {name.split(".")[1] for name in unused} == {"3", "4", "5", "6"}
+
+
 def test_frozen_batch_norm_keeps_factors_statistics_and_activations() -> None:
     trained = TimmBackbone(name=LITE, norm="BN").eval()
     backbone = TimmBackbone(name=LITE, norm="FrozenBN").train()
