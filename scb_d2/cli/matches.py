@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
     print(
         f"{data['num_objects']:,} objects of {data['num_images']:,} images; "
         f"{data['unmatched']['count']:,} match no anchor, {data['no_overlap']['count']:,} overlap "
-        f"none; best possible recall {recall['all']:.1%} at IoU {recall['iou']:g}."
+        f"none; best possible recall {recall['all']:.1%} at {recall['rule']}."
     )
     print(f"Input: {report.about['input']}. Size: {report.about['sizes']['rule']}.")
     for warning in report.warnings:

@@ -27,6 +27,8 @@ class PointMatcher:
     end on the coarsest level. Of several such objects it is given the smallest.
     """
 
+    allow_low_quality_matches = False
+
     def __init__(self, center_sampling_radius: float):
         """Keep the radius.
 

@@ -5,15 +5,19 @@ Shape shorthand: R anchors of an image over all L feature levels.
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from detectron2.modeling.matcher import Matcher
+from detectron2.modeling.meta_arch.fcos import FCOS
 from detectron2.structures import Boxes, ImageList
 from torch import Tensor, nn
 
 from scb_d2.errors import ConfigError
-from scb_d2.loss.matching import match_boxes
+from scb_d2.loss.atss_matching import ATSSMatcher
+from scb_d2.loss.matching import match_anchors
+from scb_d2.loss.point_matching import PointMatcher
 
 __all__ = ["AnchorGeometry", "ImageAnchors", "positive_threshold"]
 
@@ -46,27 +50,27 @@ class AnchorGeometry:
 
         Args:
             model: a detector on the CPU that matches anchors itself (RetinaNet, the SSD family:
-                ``anchor_generator``, ``anchor_matcher``, ``head_in_features``) or whose
+                ``anchor_generator``, ``anchor_matcher``, ``head_in_features``; FCOS) or whose
                 ``proposal_generator`` does (RPN).
 
         Raises:
             ConfigError: if the model matches no axis-aligned anchors before its first stage.
         """
         owner = getattr(model, "proposal_generator", None) or model
-        parts = ("anchor_generator", "anchor_matcher")
-        missing = [part for part in parts if getattr(owner, part, None) is None]
+        generator = getattr(owner, "anchor_generator", None)
+        matcher = _find_matcher(owner)
         features = getattr(owner, "in_features", None) or getattr(owner, "head_in_features", None)
-        if missing or features is None or not hasattr(model, "backbone"):
+        if None in (generator, matcher, features) or not hasattr(model, "backbone"):
             raise ConfigError(
                 f"the match report needs a detector that matches anchors to objects, such as "
-                f"RetinaNet, an RPN or SSD; {type(model).__name__} does not."
+                f"RetinaNet, FCOS, an RPN or SSD; {type(model).__name__} does not."
             )
-        if getattr(owner.anchor_generator, "box_dim", 4) != 4:
+        if getattr(generator, "box_dim", 4) != 4:
             raise ConfigError("the match report does not cover rotated anchors.")
         self.name = type(owner).__name__
         self.backbone = model.backbone.to("meta").eval()
-        self.anchor_generator = owner.anchor_generator
-        self.matcher: Matcher = owner.anchor_matcher
+        self.anchor_generator = generator
+        self.matcher = matcher
         self.in_features: Sequence[str] = tuple(features)
         self.boundary_threshold = getattr(owner, "anchor_boundary_thresh", -1)
         self._grids: dict[tuple[int, int], list[tuple[int, int]]] = {}
@@ -114,7 +118,10 @@ class AnchorGeometry:
         Returns:
             ``matched_idxs`` and ``anchor_labels``, see :mod:`scb_d2.loss.matching`.
         """
-        matched_idxs, anchor_labels = match_boxes(gt_boxes, anchors.boxes, self.matcher)
+        level_sizes = [end - start for start, end in pairwise(anchors.level_starts)]
+        matched_idxs, anchor_labels = match_anchors(
+            gt_boxes, anchors.boxes, level_sizes, self.matcher
+        )
         if self.boundary_threshold >= 0:
             inside = anchors.boxes.inside_box(image_size, self.boundary_threshold)
             anchor_labels = anchor_labels.masked_fill(~inside, -1)
@@ -132,12 +139,20 @@ class AnchorGeometry:
         return [tuple(features[name].shape[-2:]) for name in self.in_features]
 
 
-def positive_threshold(matcher: Matcher) -> float:
+def _find_matcher(owner: nn.Module) -> Matcher | ATSSMatcher | PointMatcher | None:
+    if isinstance(owner, FCOS):
+        return PointMatcher(owner.center_sampling_radius)
+    return getattr(owner, "anchor_matcher", None)
+
+
+def positive_threshold(matcher: object) -> float:
     """IoU from which a matcher makes an anchor positive, its rule for the rest aside.
 
     Raises:
         ConfigError: if it has no such threshold.
     """
+    if not isinstance(matcher, Matcher):
+        raise ConfigError(f"{type(matcher).__name__} has no IoU from which anchors are positive.")
     # Detectron2 stores the thresholds between -inf and inf, one interval per label.
     lower_ends = dict(zip(reversed(matcher.labels), reversed(matcher.thresholds[:-1]), strict=True))
     threshold = lower_ends.get(1, -float("inf"))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from detectron2.modeling.matcher import Matcher
 from detectron2.structures import Boxes
 from torch import Tensor
 
@@ -60,9 +61,11 @@ def collect_matches(
     Returns:
         The counts. Their totals equal the number of objects.
     """
+    by_iou = isinstance(geometry.matcher, Matcher)
+    threshold = positive_threshold(geometry.matcher) if by_iou else None
     tally = MatchTally(
         class_names=list(class_names),
-        threshold=positive_threshold(geometry.matcher),
+        threshold=threshold,
         max_listed=max_listed,
         max_samples=max_samples,
         seed=seed,

@@ -153,9 +153,10 @@ def _best_iou(axes: Axes, data: Mapping[str, Any]) -> None:
         )
         bottom = [a + b for a, b in zip(bottom, heights, strict=True)]
     recall = data["best_possible_recall"]
-    axes.axvline(recall["iou"], color="black", linestyle="--", label="positive from here")
+    if recall["iou"] is not None:
+        axes.axvline(recall["iou"], color="black", linestyle="--", label="positive from here")
     axes.set(xlabel="best IoU of an object with any anchor", ylabel="objects", xlim=(0, 1))
-    axes.set_title(f"Best possible recall at IoU {recall['iou']:g}: {recall['all']:.1%}")
+    axes.set_title(f"Best possible recall at {recall['rule']}: {recall['all']:.1%}")
     axes.legend()
 
 

@@ -51,15 +51,18 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
         "Config": about["config_file"],
         "Detector": f"{about['architecture']}, matches of {about['detector_stage']}",
         "Input": about["input"],
-        "Matcher": f"{matcher['class']}, IoU {matcher['thresholds']}, labels {matcher['labels']}, "
-        f"low quality: {matcher['low_quality']}",
+        "Matcher": ", ".join(
+            f"{name.replace('_', ' ')} {value}" if name != "class" else value
+            for name, value in (matcher | matcher.get("settings", {})).items()
+            if name != "settings"
+        ),
         "Images": f"{data['num_images']:,} ({data['images_without_objects']:,} without objects)",
         "Objects": f"{data['num_objects']:,} ({data['annotations_left_out']:,} crowd or empty "
         "annotations left out)",
         "Unmatched": f"{data['unmatched']['count']:,}",
         "Overlap no anchor": f"{data['no_overlap']['count']:,}",
-        "Best possible recall": f"{data['best_possible_recall']['all']:.2%} at IoU "
-        f"{data['best_possible_recall']['iou']:g}",
+        "Best possible recall": f"{data['best_possible_recall']['all']:.2%} at "
+        f"{data['best_possible_recall']['rule']}",
         "Size": about["sizes"]["rule"],
     }
     return list(rows.items())
@@ -80,7 +83,7 @@ def _size_table(data: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
                 "-" if recall is None else f"{recall:.1%}",
             ]
         )
-    head = ["size", "objects", "mean M", *(f"M {label}" for label in labels), "reach the IoU"]
+    head = ["size", "objects", "mean M", *(f"M {label}" for label in labels), "reached"]
     return head, rows
 
 
@@ -97,6 +100,13 @@ def _share_table(data: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def _suggestions(data: Mapping[str, Any]) -> dict[str, Any]:
     found = data["suggestions"]
+    if data["best_possible_recall"]["iou"] is None:
+        sentences = [
+            f"{found['uncovered']:,} objects have no match. This matcher has no threshold of IoU "
+            "that further anchors could reach; a larger input or a finer level gives small objects "
+            "more."
+        ]
+        return {"sentences": sentences, "rows": []}
     if not found["uncovered"]:
         sentences = ["Every object reaches the matching threshold with some anchor."]
         return {"sentences": sentences, "rows": []}

@@ -141,16 +141,13 @@ def make_report(
             :func:`scb_d2.matches.weight_shares.weight_shares`.
     """
     shares = weight_shares(tally.by_size, alpha, beta, further_sums)
-    suggestions = suggest_anchors(tally.uncovered_sample, geometry, tally.threshold)
+    suggestions, then_covered = [], 0.0
+    if tally.threshold is not None:
+        suggestions = suggest_anchors(tally.uncovered_sample, geometry, tally.threshold)
+        then_covered = covered_share(tally.uncovered_sample, geometry, suggestions, tally.threshold)
     about = dict(about) | {
         "detector_stage": geometry.name,
-        "matcher": {
-            "class": type(geometry.matcher).__name__,
-            "thresholds": [t for t in geometry.matcher.thresholds if np.isfinite(t)],
-            "labels": list(geometry.matcher.labels),
-            "low_quality": _low_quality(geometry),
-            "positive_from_iou": tally.threshold,
-        },
+        "matcher": _about_matcher(geometry.matcher, tally.threshold),
         "weight": {"form": form, "alpha": alpha, "beta": beta},
         "sizes": {
             "rule": SIZE_RULES[size_rule],
@@ -163,11 +160,11 @@ def make_report(
         about=about,
         tally=tally,
         shares=shares,
-        verdict=give_verdict(shares, form, reached, tally.threshold, _low_quality(geometry)),
-        suggestions=suggestions,
-        covered_by_suggestions=covered_share(
-            tally.uncovered_sample, geometry, suggestions, tally.threshold
+        verdict=give_verdict(
+            shares, form, reached, tally.threshold, _low_quality(geometry.matcher)
         ),
+        suggestions=suggestions,
+        covered_by_suggestions=then_covered,
         level_names=list(geometry.in_features),
         warnings=_warnings(tally, geometry),
     )
@@ -209,6 +206,7 @@ def _recall(tally: MatchTally) -> dict[str, Any]:
     objects = tally.iou_histogram.sum(axis=1)
     return {
         "iou": tally.threshold,
+        "rule": "any match" if tally.threshold is None else f"IoU {tally.threshold:g}",
         "all": int(tally.covered.sum()) / tally.num_objects,
         "by_size": {
             name: (int(hit) / int(n) if n else None)
@@ -234,16 +232,27 @@ def _shape_summary(sample: list[tuple[np.ndarray, tuple[int, int]]]) -> dict[str
     }
 
 
-def _low_quality(geometry: AnchorGeometry) -> str:
-    if not geometry.matcher.allow_low_quality_matches:
+def _about_matcher(matcher: Any, threshold: float | None) -> dict[str, Any]:
+    about = {"class": type(matcher).__name__, "low_quality": _low_quality(matcher)}
+    if threshold is None:
+        return about | {"settings": vars(matcher)}
+    return about | {
+        "thresholds": [t for t in matcher.thresholds if np.isfinite(t)],
+        "labels": list(matcher.labels),
+        "positive_from_iou": threshold,
+    }
+
+
+def _low_quality(matcher: Any) -> str:
+    if not matcher.allow_low_quality_matches:
         return "off"
-    return getattr(geometry.matcher, "low_quality", "stock")
+    return getattr(matcher, "low_quality", "stock")
 
 
 def _warnings(tally: MatchTally, geometry: AnchorGeometry) -> list[str]:
     warnings, apart = [], int(tally.no_overlap.sum())
     if apart:
-        rule = _low_quality(geometry)
+        rule = _low_quality(geometry.matcher)
         effect = {
             "stock": f"With LOW_QUALITY 'stock' such an object makes every anchor of its image "
             f"positive ({tally.all_positive_images} image(s) here); MODEL.SCB.LOW_QUALITY "

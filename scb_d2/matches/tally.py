@@ -58,7 +58,8 @@ class MatchTally:
 
     Attributes:
         class_names: K names.
-        threshold: IoU from which an anchor is positive.
+        threshold: IoU from which an anchor is positive; None where the matcher decides otherwise
+            (FCOS, ATSS): an object is then covered by any match.
         max_listed: most entries of each list.
         max_samples: most images in ``samples``.
         seed: of the random sample ``uncovered_sample``.
@@ -71,16 +72,16 @@ class MatchTally:
         by_level: objects per (level index, matches at that level).
         level_matches: matches per (level index, size index).
         iou_histogram: (sizes, IOU_BINS) objects by best IoU, bins of equal width over [0, 1].
-        covered: (sizes,) objects whose best IoU reaches the threshold.
+        covered: (sizes,) objects whose best IoU reaches the threshold, or that have a match.
         no_overlap: (sizes,) objects whose best IoU is 0.
         unmatched_objects: the first objects with M = 0.
         no_overlap_objects: the first objects whose best IoU is 0.
-        num_uncovered: objects whose best IoU is below the threshold.
+        num_uncovered: the other objects.
         uncovered_sample: uniform sample of them: (input box, input size).
     """
 
     class_names: list[str]
-    threshold: float
+    threshold: float | None
     max_listed: int = 1000
     max_samples: int = 6
     seed: int = 0
@@ -134,7 +135,8 @@ class MatchTally:
             self.by_level.update((level, count) for count in counts.tolist())
             for size, count in zip(image.sizes.tolist(), counts.tolist(), strict=True):
                 self.level_matches[level, size] += count
-        covered, apart = image.best_ious >= self.threshold, image.best_ious == 0
+        matched, apart = image.counts > 0, image.best_ious == 0
+        covered = matched if self.threshold is None else image.best_ious >= self.threshold
         bins = (image.best_ious * IOU_BINS).astype(np.int64).clip(max=IOU_BINS - 1)
         np.add.at(self.iou_histogram, (image.sizes, bins), 1)
         np.add.at(self.covered, image.sizes, covered)

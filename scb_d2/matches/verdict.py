@@ -63,7 +63,7 @@ def give_verdict(
     shares: dict[str, Any],
     form: str,
     reaching: float,
-    threshold: float = 0.5,
+    threshold: float | None = 0.5,
     low_quality: str = "off",
 ) -> Verdict:
     """Apply the rule.
@@ -72,7 +72,7 @@ def give_verdict(
         shares: of :func:`scb_d2.matches.weight_shares.weight_shares`.
         form: the config's form.
         reaching: best possible recall, in [0, 1].
-        threshold: IoU of that recall.
+        threshold: IoU of that recall; None: of any match.
         low_quality: rule of the matcher: ``"stock"``, ``"reassign"`` or ``"off"``.
     """
     recall_note = _recall_note(reaching, threshold)
@@ -120,9 +120,14 @@ def give_verdict(
     return Verdict(level, ratio, weighted_ratio, small, large, text + recall_note)
 
 
-def _recall_note(reaching: float, threshold: float) -> str:
+def _recall_note(reaching: float, threshold: float | None) -> str:
     if reaching >= _LEAST_REACHING:
         return ""
+    if threshold is None:
+        return (
+            f" But only {reaching:.1%} of the objects have a match at all: a larger input comes "
+            "before any weighting of the loss."
+        )
     if threshold > 0.5:
         return (
             f" At the matching threshold, IoU {threshold:g}, {reaching:.1%} of the objects have an "

@@ -250,6 +250,45 @@ def test_lazy_config(tmp_path, capsys):
     assert data["about"]["input"].startswith("shorter edge 736 px")
 
 
+def test_atss(tmp_path, capsys):
+    """It gives objects of all sizes matches, and the report says by what rule."""
+    boxes = [[5, 5, 30, 40], [50, 50, 12, 12], [1, 1, 90, 95]]
+    register = coco_file(tmp_path / "a.json", boxes)
+    opts = [*register, "MODEL.ANCHOR_MATCHER.NAME", "atss"]
+    flags = ["--dataset", "mine", "--output", "out", "--per-object", "m.json", "--size", "200"]
+    assert main(command(RETINANET, *flags, opts=opts)) == 0
+    data = json.loads((tmp_path / "out" / "matches.json").read_text())
+    matcher = data["about"]["matcher"]
+    assert matcher["class"] == "ATSSMatcher"
+    assert matcher["settings"] == {"num_candidates": 9, "anchors_per_cell": 9}
+    assert all(m > 0 for m in json.loads((tmp_path / "m.json").read_text()).values())
+    recall = data["best_possible_recall"]
+    assert (recall["iou"], recall["rule"], recall["all"]) == (None, "any match", 1.0)
+    assert data["suggestions"]["anchors"] == []
+    assert "best possible recall 100.0% at any match" in capsys.readouterr().out
+    assert "ATSSMatcher" in (tmp_path / "out" / "matches.html").read_text()
+
+
+def test_fcos_counts_points_and_the_objects_without_one(repo_root, tmp_path, capsys):
+    from scb_d2.data.registration import register_coco
+
+    # points of the finest level at 4, 12, 20, ... px: the first box holds 3 x 3, the second none
+    coco_file(tmp_path / "a.json", [[1, 1, 22, 22], [13, 13, 6, 6], [2, 90, 60, 200]], (800, 800))
+    register_coco("points", tmp_path / "a.json", "absent")
+    flags = ["--dataset", "points", "--output", "out", "--per-object", "m.json", "--size", "800"]
+    config = str(repo_root / "configs" / "lazy" / "fcos_scb.py")
+    assert main(["matches", "--config-file", config, *flags]) == 0
+    data = json.loads((tmp_path / "out" / "matches.json").read_text())
+    counts = json.loads((tmp_path / "m.json").read_text())
+    assert counts["7"] == 9 and counts["8"] == 0 and counts["9"] > 0
+    assert data["unmatched"]["count"] == 1
+    assert data["about"]["matcher"]["settings"] == {"center_sampling_radius": 1.5}
+    assert data["about"]["scb_enabled"] is True
+    assert data["best_possible_recall"]["all"] == pytest.approx(2 / 3)
+    assert "1 of 3 objects match no anchor" in capsys.readouterr().out
+    assert "have no match" in (tmp_path / "out" / "matches.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("flags", "opts", "sentence"),
     [
