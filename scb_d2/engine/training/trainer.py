@@ -32,7 +32,7 @@ from scb_d2.evaluation.build import results_folder
 from scb_d2.evaluation.results_table import report_results
 from scb_d2.utils.seeding import seed_random_state
 
-from .bfloat16 import GuardedBFloat16Trainer
+from .bfloat16 import GuardedBFloat16Trainer, lay_out_for_bfloat16
 from .hooks import BestCheckpointer, LossNormalizers, Patience, PatienceExhausted, ResumingEvalHook
 from .loader import dead_workers_named, skip_batches
 from .nonfinite import GuardedAMPTrainer, GuardedTrainer, keep_state
@@ -95,8 +95,11 @@ class Trainer(DefaultTrainer):
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
+        trainer_class = _trainer_class(settings)
+        if trainer_class is GuardedBFloat16Trainer:
+            lay_out_for_bfloat16(model)
         model = create_ddp(model, **settings.ddp)
-        self._trainer = _trainer_class(settings)(model, data_loader, optimizer)
+        self._trainer = trainer_class(model, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = SafeCheckpointer(
             model, settings.output_dir, trainer=weakref.proxy(self)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from scb_d2 import build_model
 from scb_d2.engine import device
 from scb_d2.engine.main import main
-from scb_d2.engine.training.bfloat16 import GuardedBFloat16Trainer
+from scb_d2.engine.training.bfloat16 import GuardedBFloat16Trainer, lay_out_for_bfloat16
 from scb_d2.engine.training.nonfinite import GuardedTrainer
 from scb_d2.engine.training.trainer import Trainer
 from tests.faults.runs import differences, kill_at_call, left_by, run_process, tiny_config
@@ -40,6 +40,8 @@ def _data(size: int) -> list[dict]:
 def _gradients(model: nn.Module, data: list[dict], enabled: bool) -> tuple[Tensor, list[Tensor]]:
     """All gradients in a row, and the losses, of a copy that is as new."""
     model = copy.deepcopy(model).train()
+    if enabled:
+        lay_out_for_bfloat16(model)
     torch.manual_seed(1)
     with EventStorage():
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
