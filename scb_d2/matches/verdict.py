@@ -96,8 +96,8 @@ def give_verdict(
     level = "clear" if ratio >= _CLEAR else "some" if ratio >= _SOME else "none"
     level = "reversed" if ratio < 1 / _SOME else level
     opening = {
-        "clear": "Yes: there is a clear imbalance for the scale-balanced loss to balance; whether AP "
-        "gains by it only training tells, over seeds (scb-d2 experiment).",
+        "clear": "Yes: there is a clear imbalance for the scale-balanced loss to balance; whether "
+        "AP gains by it only training tells, over seeds (scb-d2 experiment).",
         "some": "Partly: there is some imbalance, less than where the paper measured its gains.",
         "none": "Hardly: objects of different sizes match nearly equally often.",
         "reversed": f"No: here {small} objects match more anchors than {large} ones, and the "
