@@ -17,6 +17,7 @@ from pycocotools.cocoeval import COCOeval
 
 from scb_d2.compare.metrics import RunTables, bootstrap_differences
 from scb_d2.data.reader.coco import load_detections, load_ground_truth
+from scb_d2.evaluation.coco_backend import coco_eval_class
 from scb_d2.evaluation.recall import RecallSettings, evaluate_recall
 
 from .harness import Ratio, compare, from_pairs, seconds
@@ -88,6 +89,19 @@ def measure(device: str, quick: bool) -> Iterator[Ratio]:
             evaluation.evaluate()
             evaluation.accumulate()
 
+    def hotcoco() -> None:
+        with redirect_stdout(io.StringIO()):
+            evaluation = coco_eval_class("hotcoco")(coco, coco_results, "bbox")
+            evaluation.evaluate()
+            evaluation.accumulate()
+
+    yield compare(
+        f"TEST.COCO_BACKEND hotcoco, {truth.num_images} images x 100 detections / pycocotools",
+        hotcoco,
+        pycocotools,
+        pairs=2,
+        target=0.02,
+    )
     yield compare(
         f"recall tables and AP, {truth.num_images} images x 100 detections / pycocotools",
         lambda: evaluate_recall(truth, detections),

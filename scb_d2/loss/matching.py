@@ -15,6 +15,7 @@ Naming convention:
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from detectron2.modeling.matcher import Matcher
@@ -95,7 +96,7 @@ def count_owners(owners: Tensor, num_objects: int, dtype: torch.dtype = torch.in
 
 @torch.no_grad()
 def match_anchors(
-    gt_boxes: Boxes, anchors: Boxes, level_sizes: Sequence[int], matcher: object
+    gt_boxes: Boxes, anchors: Boxes, level_sizes: Sequence[int], matcher: Any
 ) -> tuple[Tensor, Tensor]:
     """Match the anchors of one image to its objects by the rule of ``matcher``.
 

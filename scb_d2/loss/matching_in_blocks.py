@@ -57,20 +57,17 @@ class BlockMatches(NamedTuple):
         nowhere = len(anchors)
         tied = self.matched_idxs.new_zeros(nowhere + 1, dtype=torch.bool)
         if self.block_bests:
-            starts, objects, bests = zip(
-                *(
-                    (torch.full_like(rows, number * self.block_size), rows, values)
-                    for number, rows, values in self.block_bests
-                ),
-                strict=True,
-            )
-            starts, objects, bests = torch.cat(starts), torch.cat(objects), torch.cat(bests)
+            parts = [
+                (torch.full_like(rows, number * self.block_size), rows, values)
+                for number, rows, values in self.block_bests
+            ]
+            starts, objects, bests = (torch.cat(x) for x in zip(*parts, strict=True))
             # Few blocks hold the best anchors of an object; only they are looked at again.
             reaches = ((bests == self.best_vals[objects]) & (bests > 0)).nonzero()[:, 0]
             objects, starts = objects[reaches], starts[reaches]
             offsets = torch.arange(self.block_size, device=tied.device)
-            rows = max(1, _PAIRS[_kind(tied)] // self.block_size)
-            for some, at in zip(objects.split(rows), starts.split(rows), strict=True):
+            height = max(1, _PAIRS[_kind(tied)] // self.block_size)
+            for some, at in zip(objects.split(height), starts.split(height), strict=True):
                 columns = (at[:, None] + offsets).clamp_(max=len(anchors) - 1)
                 iou = _iou(gt_boxes.tensor[some, None], anchors.tensor[columns])
                 hits = torch.where(iou == self.best_vals[some, None], columns, nowhere)

@@ -19,6 +19,8 @@ from scb_d2.loss.atss_matching import ATSSMatcher
 from scb_d2.loss.matching import match_anchors
 from scb_d2.loss.point_matching import PointMatcher
 
+from .near_anchors import AnchorGrid, anchor_grid
+
 __all__ = ["AnchorGeometry", "ImageAnchors", "positive_threshold"]
 
 _CACHED_SIZES = 16
@@ -31,11 +33,13 @@ class ImageAnchors(NamedTuple):
         boxes: R anchors over all levels, network-input pixels.
         level_starts: (L + 1,) where each level begins in ``boxes``, and R.
         grid_sizes: (height, width) of each level's feature map.
+        grid: how they are laid out; None where that is not regular.
     """
 
     boxes: Boxes
     level_starts: list[int]
     grid_sizes: list[tuple[int, int]]
+    grid: AnchorGrid | None
 
 
 class AnchorGeometry:
@@ -104,7 +108,9 @@ class AnchorGeometry:
             maps = [torch.empty(1).expand(1, 1, *size) for size in grid_sizes]
             levels = self.anchor_generator(maps)
             starts = torch.tensor([0] + [len(boxes) for boxes in levels]).cumsum(0).tolist()
-            self._anchors[padded_size] = ImageAnchors(Boxes.cat(levels), starts, grid_sizes)
+            boxes = Boxes.cat(levels)
+            grid = anchor_grid(boxes.tensor, starts, grid_sizes)
+            self._anchors[padded_size] = ImageAnchors(boxes, starts, grid_sizes, grid)
             if len(self._anchors) > _CACHED_SIZES:
                 self._anchors.popitem(last=False)
         self._anchors.move_to_end(padded_size)

@@ -19,6 +19,7 @@ from scb_d2.loss.matching import match_counts
 from scb_d2.utils.size_groups import size_index
 
 from .anchors import AnchorGeometry, ImageAnchors, positive_threshold
+from .near_anchors import match_near
 from .network_input import InputImage, InputRule, native_boxes
 from .tally import ImageMatches, MatchTally
 
@@ -87,14 +88,10 @@ def match_image(
     anchors = geometry.anchors(image.size)
     gt_boxes = Boxes(torch.as_tensor(image.boxes, dtype=torch.float32))
     if len(gt_boxes):
-        matched_idxs, anchor_labels = geometry.match(gt_boxes, anchors, image.size)
-        counts = match_counts(matched_idxs, anchor_labels, len(gt_boxes))
-        level_counts = _level_counts(matched_idxs, anchor_labels, anchors, len(gt_boxes))
-        num_positive, ious = int(counts.sum()), best_ious(gt_boxes, anchors.boxes)
+        level_counts, ious = _count(gt_boxes, anchors, geometry, image.size)
     else:
-        counts = torch.zeros(0, dtype=torch.int64)
         level_counts = torch.zeros((0, len(anchors.grid_sizes)), dtype=torch.int64)
-        num_positive, ious = 0, torch.zeros(0)
+        ious = torch.zeros(0)
     annotations = [record["annotations"][i] for i in image.kept]
     native = native_boxes(annotations)
     return ImageMatches(
@@ -106,12 +103,32 @@ def match_image(
         input_boxes=image.boxes,
         input_size=image.size,
         sizes=_sizes(image, native, size_rule),
-        counts=counts.numpy(),
+        counts=level_counts.sum(dim=1).numpy(),
         level_counts=level_counts.numpy(),
         best_ious=ious.numpy(),
         left_out=len(record["annotations"]) - len(annotations),
-        all_positive=num_positive == len(anchors.boxes),
+        all_positive=int(level_counts.sum()) == len(anchors.boxes),
     )
+
+
+def _count(
+    gt_boxes: Boxes, anchors: ImageAnchors, geometry: AnchorGeometry, image_size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """(G, L) matches of each object at each feature level, and (G,) best IoU with any anchor."""
+    near = match_near(gt_boxes, anchors.boxes.tensor, anchors.grid, geometry.matcher)
+    if near is None:
+        matched_idxs, anchor_labels = geometry.match(gt_boxes, anchors, image_size)
+        counts = _level_counts(matched_idxs, anchor_labels, anchors, len(gt_boxes))
+        return counts, best_ious(gt_boxes, anchors.boxes)
+    positive, owners = near.anchors, near.objects
+    if geometry.boundary_threshold >= 0:
+        inside = anchors.boxes[positive].inside_box(image_size, geometry.boundary_threshold)
+        positive, owners = positive[inside], owners[inside]
+    num_levels = len(anchors.grid_sizes)
+    levels = torch.bucketize(positive, torch.tensor(anchors.level_starts[1:-1]), right=True)
+    places = owners * num_levels + levels
+    counts = places.bincount(minlength=len(gt_boxes) * num_levels).reshape(-1, num_levels)
+    return counts, near.best_ious
 
 
 def best_ious(gt_boxes: Boxes, anchors: Boxes) -> Tensor:
