@@ -146,7 +146,8 @@ def test_the_config_is_not_overwritten(shapes, tmp_path, capsys):
 
 
 def test_the_evidence_is_that_of_the_committed_results():
-    assert json.loads(EVIDENCE_FILE.read_text()) == collect(load_results())
+    found = json.loads(EVIDENCE_FILE.read_text())
+    assert found == collect(load_results()), "run python -m experiments.evidence"
 
 
 def test_a_detector_without_an_experiment_is_told_so():
