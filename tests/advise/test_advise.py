@@ -171,3 +171,12 @@ def test_on_real_data_fitted_anchors_reach_more_objects(tmp_path, name, classes)
     recall = advice["best_possible_recall"]
     assert recall["then"]["all"] > recall["now"]["all"] + 0.2
     assert (out / "plan.yaml").exists()
+
+
+def test_the_committed_plan_is_valid(monkeypatch):
+    monkeypatch.chdir(ROOT)  # plans name configs from there
+    plan = load_plan(ROOT / "experiments/advice/potholes.yaml")
+    assert list(plan.arms) == ["as_is", "input_size", "anchors", "scb", "advised", "advised_scb"]
+    for runs in plan.arms.values():
+        cfg = load_config(str(runs[0].config), runs[0].opts)
+        assert len({len(sizes) for sizes in cfg.MODEL.ANCHOR_GENERATOR.SIZES}) == 1
