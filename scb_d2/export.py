@@ -21,6 +21,7 @@ from .loss.matching import ScaleBalancedMatcher
 from .modeling import (
     ScaleBalancedCascadeROIHeads,
     ScaleBalancedFastRCNNOutputLayers,
+    ScaleBalancedFCOS,
     ScaleBalancedRes5ROIHeads,
     ScaleBalancedRetinaNet,
     ScaleBalancedRPN,
@@ -30,13 +31,14 @@ from .modeling.build_errors import CLASS_KEYS
 from .utils.files import atomic_write
 from .utils.tensors import load_tensors
 
-__all__ = ["CHECKPOINT_FILE", "CONFIG_FILE", "export_run"]
+__all__ = ["CHECKPOINT_FILE", "CONFIG_FILE", "export_run", "stock_run"]
 
 CONFIG_FILE = "config.yaml"
 CHECKPOINT_FILE = "model_final.pth"
 
 _OURS = (
     CheckedDatasetMapper,
+    ScaleBalancedFCOS,
     ScaleBalancedCascadeROIHeads,
     ScaleBalancedFastRCNNOutputLayers,
     ScaleBalancedMatcher,
@@ -68,6 +70,33 @@ def export_run(run: str, output: str, weights: str | None = None) -> tuple[str, 
         ConfigError: if the run lacks a file, the model is none of Detectron2's, the checkpoint does
             not fit it, or the output is the run itself.
     """
+    stock, model = stock_run(run, output, weights)
+    exported = os.path.abspath(os.path.join(output, CHECKPOINT_FILE))
+    if isinstance(stock, DictConfig):
+        stock.train.init_checkpoint = exported
+    else:
+        stock.MODEL.WEIGHTS = exported
+    os.makedirs(output, exist_ok=True)
+    target = os.path.join(output, CONFIG_FILE)
+    with atomic_write(exported, "wb") as file:
+        torch.save({"model": model.state_dict()}, file)
+        save_config(stock, target)
+    return target, exported
+
+
+def stock_run(
+    run: str, output: str, weights: str | None = None
+) -> tuple[CfgNode | DictConfig, nn.Module]:
+    """The stock config of a run and its stock model with the run's weights, on the CPU.
+
+    Args:
+        run: as in :func:`export_run`.
+        output: as in :func:`export_run`; checked, not written to.
+        weights: as in :func:`export_run`.
+
+    Raises:
+        ConfigError: as in :func:`export_run`.
+    """
     config = os.path.join(run, CONFIG_FILE)
     if not os.path.isdir(run):
         raise ConfigError(f"the run {run} does not exist or is no folder.")
@@ -78,22 +107,10 @@ def export_run(run: str, output: str, weights: str | None = None) -> tuple[str, 
     if os.path.realpath(run) == os.path.realpath(output):
         raise ConfigError(f"--output {output} is the run itself; choose another folder.")
     state = _model_state(weights or _checkpoint(run))
-    exported = os.path.abspath(os.path.join(output, CHECKPOINT_FILE))
-    is_lazy = is_lazy_dump(config)
-    if is_lazy:
-        stock, model = _stock_lazy_config(config)
-        stock.train.init_checkpoint = exported
-    else:
-        stock, model = _stock_config(config)
-        stock.MODEL.WEIGHTS = exported
+    stock, model = (_stock_lazy_config if is_lazy_dump(config) else _stock_config)(config)
     _check_fit(model, state, weights or run)
-
-    os.makedirs(output, exist_ok=True)
-    target = os.path.join(output, CONFIG_FILE)
-    with atomic_write(exported, "wb") as file:
-        torch.save({"model": state}, file)
-        save_config(stock, target)
-    return target, exported
+    model.load_state_dict(state)
+    return stock, model
 
 
 def _checkpoint(run: str) -> str:
