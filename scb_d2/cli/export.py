@@ -30,8 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from scb_d2.export import export_run
-    from scb_d2.traced_export import export_traced
+    from scb_d2.export import export_run, export_traced
 
     if args.format != "detectron2":
         paths = export_traced(args.run_dir, args.output, args.format, args.weights)

@@ -10,7 +10,7 @@ from detectron2.layers import ShapeSpec
 
 from scb_d2 import build_model
 from scb_d2.cli import main
-from scb_d2.traced_export import export_traced
+from scb_d2.export import export_traced
 from tests.modeling.detectors import retinanet_config
 from tests.modeling.rcnn import STANDARD, rcnn_config
 
@@ -104,7 +104,7 @@ def test_a_file_that_detects_otherwise_is_not_written(repo_root, tmp_path, capsy
     retinanet_run(repo_root, tmp_path / "run")
     other = (torch.zeros(0, 4), torch.zeros(0), torch.zeros(0))
     monkeypatch.setattr(
-        "scb_d2.traced_export._to_torchscript", lambda *_: (b"", lambda image: other)
+        "scb_d2.export.traced._to_torchscript", lambda *_: (b"", lambda image: other)
     )
     argv = [tmp_path / "run", "--output", tmp_path / "out", "--format", "torchscript"]
     assert "detects otherwise than PyTorch" in refused(capsys, *argv)

@@ -11,14 +11,14 @@ from detectron2.utils.registry import Registry, locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
-from .data.mapper import CheckedDatasetMapper
-from .engine.config.safe_yaml import is_lazy_dump
-from .engine.config.yaml_errors import read_yaml
-from .engine.run_folder import save_config
-from .errors import ConfigError
-from .evaluation.coco_evaluator import SafeCOCOEvaluator
-from .loss.matching import ScaleBalancedMatcher
-from .modeling import (
+from scb_d2.data.mapper import CheckedDatasetMapper
+from scb_d2.engine.config.safe_yaml import is_lazy_dump
+from scb_d2.engine.config.yaml_errors import read_yaml
+from scb_d2.engine.run_folder import save_config
+from scb_d2.errors import ConfigError
+from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
+from scb_d2.loss.matching import ScaleBalancedMatcher
+from scb_d2.modeling import (
     ScaleBalancedCascadeROIHeads,
     ScaleBalancedFastRCNNOutputLayers,
     ScaleBalancedFCOS,
@@ -27,9 +27,9 @@ from .modeling import (
     ScaleBalancedRPN,
     ScaleBalancedStandardROIHeads,
 )
-from .modeling.build_errors import CLASS_KEYS
-from .utils.files import atomic_write
-from .utils.tensors import load_tensors
+from scb_d2.modeling.build_errors import CLASS_KEYS
+from scb_d2.utils.files import atomic_write
+from scb_d2.utils.tensors import load_tensors
 
 __all__ = ["CHECKPOINT_FILE", "CONFIG_FILE", "export_run", "stock_run"]
 

@@ -15,9 +15,10 @@ from detectron2.modeling.meta_arch.fcos import FCOS
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from .errors import ConfigError
-from .export import stock_run
-from .utils.files import atomic_write
+from scb_d2.errors import ConfigError
+from scb_d2.utils.files import atomic_write
+
+from .stock import stock_run
 
 __all__ = ["export_traced"]
 
@@ -46,7 +47,7 @@ def export_traced(
         Paths of the model and of ``model.json``, which says what goes in and what comes out.
 
     Raises:
-        ConfigError: see :func:`scb_d2.export.export_run`; and if the model is neither, packages of
+        ConfigError: see :func:`.export_run`; and if the model is neither, packages of
             the extra ``export`` are missing, or the file detects otherwise than PyTorch.
     """
     if file_format == "onnx":
