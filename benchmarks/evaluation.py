@@ -16,7 +16,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from scb_d2.compare.metrics import RunTables, bootstrap_differences
-from scb_d2.data.reader.coco import load_detections, load_ground_truth
+from scb_d2.data.reader.detections import load_detections
+from scb_d2.data.reader.ground_truth import load_ground_truth
 from scb_d2.evaluation.coco_backend import coco_eval_class
 from scb_d2.evaluation.recall import RecallSettings, evaluate_recall
 

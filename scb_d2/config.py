@@ -91,12 +91,18 @@ def _add_data_keys(cfg: CfgNode) -> None:
     #   {NAME: my_train, FORMAT: coco, JSON: path/to/train.json, IMAGES: path/to/images}
     #   {NAME: my_val, FORMAT: voc, DIR: path/to/VOCfolder, SPLIT: val,
     #    CLASSES: [cat, dog], YEAR: 2012}
+    #   {NAME: my_test, FORMAT: yolo, DATA: path/to/data.yaml, SPLIT: test}
     # By default CLASSES is VOC's 20 and YEAR 2012; 2007 asks for the 11-point AP of that year.
+    # coco also takes KEYPOINTS (names) and FLIP_PAIRS (names that change places when mirrored).
     # Relative paths start at the current directory, as Detectron2's own do.
     cfg.DATASETS.REGISTER = []
 
     # The class that makes network input of a record of a data set.
     cfg.INPUT.MAPPER = "CheckedDatasetMapper"
+
+    # Pixel values of 16 or 32 bits or floating point that become 0 and 255, such as [0, 4095];
+    # () takes the least and the largest value of each image.
+    cfg.INPUT.PIXEL_RANGE = []
 
     # The embedded data sets shapes_train and shapes_val, generated on first use.
     cfg.DATASETS.SYNTHETIC = CfgNode()

@@ -102,7 +102,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: the input is malformed; nothing is written then.
     """
-    from scb_d2.data.reader.coco import load_detections, load_ground_truth
+    from scb_d2.data.reader.detections import load_detections
+    from scb_d2.data.reader.ground_truth import load_ground_truth
     from scb_d2.evaluation.class_confusion import class_markdown, confuse_classes
     from scb_d2.evaluation.recall import evaluate_recall
     from scb_d2.evaluation.recall_report import recall_figure, recall_markdown

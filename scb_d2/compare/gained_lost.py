@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scb_d2.data.reader.coco import GroundTruth, read_json
+from scb_d2.data.reader.coco import read_json
+from scb_d2.data.reader.ground_truth import GroundTruth
 from scb_d2.errors import DataError
 
 from .metrics import RunTables

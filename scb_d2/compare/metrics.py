@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from scb_d2.data.reader.coco import Detections, GroundTruth
+from scb_d2.data.reader.detections import Detections
+from scb_d2.data.reader.ground_truth import GroundTruth
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation.average_precision import PrecisionTable, size_suffixes
 from scb_d2.evaluation.detection_matching import ScoredMatches, match_by_score

@@ -12,8 +12,9 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 
 from scb_d2.config import add_scb_config
-from scb_d2.data.reader.coco import Detections, GroundTruth, load_detections, load_ground_truth
-from scb_d2.data.reader.ground_truth import annotations_of
+from scb_d2.data.reader.catalog import ground_truth_of
+from scb_d2.data.reader.detections import Detections, load_detections
+from scb_d2.data.reader.ground_truth import GroundTruth, load_ground_truth
 from scb_d2.data.registration import register_datasets
 from scb_d2.errors import ConfigError, DataError
 
@@ -110,8 +111,6 @@ def find_run(path: str | Path) -> Run:
         raise DataError(f"{path}: has several results ({names}); give one of these files instead.")
     config = _read_config(folder / "config.yaml")
     beside = found[0].with_name(ANNOTATIONS_FILE)
-    if not beside.is_file() and config.get("DATASETS", {}).get("TEST"):
-        beside = found[0].with_name(f"{config['DATASETS']['TEST'][-1]}_coco_format.json")
     return Run(str(path), found[0], config, beside if beside.is_file() else None)
 
 
@@ -223,7 +222,7 @@ def _ground_truth(
         raise ConfigError(
             f"{runs[0].name}: names no data set in a config.yaml; give --annotations FILE.json."
         )
-    return load_ground_truth(annotations_of(configured.dataset), configured.dataset), root
+    return ground_truth_of(configured.dataset), root
 
 
 def _registered(run: Run) -> Any:

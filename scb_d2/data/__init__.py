@@ -2,7 +2,13 @@
 
 from .checks.datasets import check_dataset, check_datasets
 from .mapper import CheckedDatasetMapper
-from .registration import register_coco, register_datasets, register_shapes, register_voc
+from .registration import (
+    register_coco,
+    register_datasets,
+    register_shapes,
+    register_voc,
+    register_yolo,
+)
 
 __all__ = [
     "CheckedDatasetMapper",
@@ -12,4 +18,5 @@ __all__ = [
     "register_datasets",
     "register_shapes",
     "register_voc",
+    "register_yolo",
 ]

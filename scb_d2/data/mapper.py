@@ -1,16 +1,24 @@
-"""Detectron2's mapper with one clear sentence for an image that cannot be used."""
+"""Detectron2's mapper with one rule for reading images, and clear words for those it cannot use."""
 
-from collections.abc import Callable, Iterator
+import copy
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from detectron2.config import CfgNode
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetMapper
-from detectron2.data.detection_utils import SizeMismatchError, read_image
+from detectron2.data import detection_utils as utils
+from detectron2.data import transforms as T
+from detectron2.data.detection_utils import SizeMismatchError
 from detectron2.utils.registry import Registry
 from PIL import Image, UnidentifiedImageError
 
 from scb_d2.errors import ConfigError, DataError
+
+from .images import check_pixel_range, read_image, vanishes
 
 __all__ = [
     "MAPPER_REGISTRY",
@@ -19,6 +27,8 @@ __all__ = [
     "build_mapper",
     "readable_image_errors",
 ]
+
+logger = logging.getLogger(__name__)
 
 MAPPER_REGISTRY = Registry("MAPPER")
 """Mappers by the name that ``INPUT.MAPPER`` gives, called with ``(cfg, is_train)``."""
@@ -69,19 +79,98 @@ def readable_image_errors(dataset_dict: dict[str, Any]) -> Iterator[None]:
 
 @MAPPER_REGISTRY.register()
 class CheckedDatasetMapper(DatasetMapper):
-    """Detectron2's ``DatasetMapper`` that names the file when an image cannot be used.
+    """Detectron2's ``DatasetMapper``, whose output it gives.
 
-    Same arguments, same output.
+    Images are read by :func:`scb_d2.data.images.read_image`. One that resizing would leave nothing
+    of is passed over in training, and named otherwise.
     """
 
-    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
+    @configurable
+    def __init__(
+        self,
+        is_train: bool,
+        *,
+        augmentations: list[T.Augmentation | T.Transform],
+        image_format: str,
+        use_instance_mask: bool = False,
+        use_keypoint: bool = False,
+        instance_mask_format: str = "polygon",
+        keypoint_hflip_indices: np.ndarray | None = None,
+        precomputed_proposal_topk: int | None = None,
+        recompute_boxes: bool = False,
+        pixel_range: Sequence[float] = (),
+    ) -> None:
+        """Take the arguments of :class:`detectron2.data.DatasetMapper` and one more.
+
+        That is ``pixel_range``, see :func:`scb_d2.data.images.read_image`.
+        """
+        super().__init__(
+            is_train,
+            augmentations=augmentations,
+            image_format=image_format,
+            use_instance_mask=use_instance_mask,
+            use_keypoint=use_keypoint,
+            instance_mask_format=instance_mask_format,
+            keypoint_hflip_indices=keypoint_hflip_indices,
+            precomputed_proposal_topk=precomputed_proposal_topk,
+            recompute_boxes=recompute_boxes,
+        )
+        self.pixel_range = check_pixel_range(pixel_range, "pixel_range")
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        """Detectron2's keys and ``INPUT.PIXEL_RANGE``."""
+        pixel_range = check_pixel_range(cfg.INPUT.get("PIXEL_RANGE", ()))
+        return {**super().from_config(cfg, is_train), "pixel_range": pixel_range}
+
+    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any] | None:
         """Map one record of a data set.
 
         Raises:
-            ImageError: if its image is missing, unreadable or of another size than annotated.
+            ImageError: if its image is missing, unreadable or of another size than annotated, or
+                outside training vanishes when it is resized.
         """
+        dataset_dict = copy.deepcopy(dataset_dict)
         with readable_image_errors(dataset_dict):
-            return super().__call__(dataset_dict)
+            # Detectron2's method reads the image itself, so it cannot be told of another rule.
+            image = read_image(dataset_dict["file_name"], self.image_format, self.pixel_range)
+            utils.check_image_size(dataset_dict, image)
+            sem_seg = self._sem_seg(dataset_dict)
+        if vanishes(image.shape[:2], [self.augmentations]):
+            sentence = _too_long(dataset_dict, image.shape)
+            if not self.is_train:
+                raise ImageError(sentence)
+            logger.warning("%s It is passed over.", sentence)
+            return None
+        aug_input = T.AugInput(image, sem_seg=sem_seg)
+        transforms = self.augmentations(aug_input)
+        size = aug_input.image.shape[:2]
+        dataset_dict["image"] = torch.as_tensor(
+            np.ascontiguousarray(aug_input.image.transpose(2, 0, 1))
+        )
+        if sem_seg is not None:
+            dataset_dict["sem_seg"] = torch.as_tensor(aug_input.sem_seg.astype("long"))
+        if self.proposal_topk is not None:
+            utils.transform_proposals(
+                dataset_dict, size, transforms, proposal_topk=self.proposal_topk
+            )
+        if not self.is_train:
+            dataset_dict.pop("annotations", None)
+        elif "annotations" in dataset_dict:
+            self._transform_annotations(dataset_dict, transforms, size)
+        return dataset_dict
+
+    def _sem_seg(self, dataset_dict: dict[str, Any]) -> np.ndarray | None:
+        if "sem_seg_file_name" not in dataset_dict:
+            return None
+        return utils.read_image(dataset_dict.pop("sem_seg_file_name"), "L").squeeze(2)
+
+
+def _too_long(record: dict[str, Any], shape: Sequence[int]) -> str:
+    return (
+        f"The image {record.get('file_name')} (image_id {record.get('image_id')!r}) of "
+        f"{shape[1]} x {shape[0]} pixels is so long that resizing leaves nothing of it."
+    )
 
 
 def build_mapper(cfg: CfgNode, is_train: bool) -> Callable[[dict[str, Any]], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Register data sets by name: COCO JSON, VOC layout and the synthetic shapes.
+"""Register data sets by name: COCO JSON, VOC and YOLO layouts, the embedded ones.
 
 The functions here are what the config keys call (:func:`register_datasets`) and what LazyConfig
 users call themselves. Registering reads no file; files are read by
@@ -11,13 +11,17 @@ from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets import load_coco_json
 from detectron2.data.datasets.pascal_voc import CLASS_NAMES as VOC_CLASSES
 
 from scb_d2.errors import ConfigError, DataError
 
 from .blood_cells import BLOOD_CELLS
-from .reader.voc import load_voc
+from .entries import checked_entry
+from .reader.catalog import CanonicalLoader, load_through_reader, read_dataset
+from .reader.coco import read_coco
+from .reader.records import Records
+from .reader.voc import read_voc
+from .reader.yolo import read_yolo
 from .synthetic import SHAPE_CLASSES, ensure_shapes, shapes_folder
 
 __all__ = [
@@ -28,6 +32,7 @@ __all__ = [
     "register_datasets",
     "register_shapes",
     "register_voc",
+    "register_yolo",
 ]
 
 SHAPES_NAMES = ("shapes_train", "shapes_val")
@@ -35,7 +40,7 @@ _MIN_IMAGE_SIZE = 32
 
 
 def _register(
-    name: str, load: Callable[[], list[dict]], source: dict[str, Any], metadata: dict[str, Any]
+    name: str, read: Callable[[], Records], source: dict[str, Any], metadata: dict[str, Any]
 ) -> None:
     """Put a data set into Detectron2's catalogs; ``source`` decides whether two are the same."""
     if name in DatasetCatalog:
@@ -49,7 +54,7 @@ def _register(
         )
     # A name looked up before it was registered may have left an empty entry.
     MetadataCatalog.pop(name, None)
-    DatasetCatalog.register(name, load)
+    DatasetCatalog.register(name, CanonicalLoader(name, read))
     MetadataCatalog.get(name).set(scb_source=source, **metadata)
 
 
@@ -57,7 +62,13 @@ def _spell(source: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value!r}" for key, value in source.items())
 
 
-def register_coco(name: str, json_file: str | Path, image_root: str | Path) -> None:
+def register_coco(
+    name: str,
+    json_file: str | Path,
+    image_root: str | Path,
+    keypoint_names: Sequence[str] = (),
+    keypoint_flip_map: Sequence[tuple[str, str]] = (),
+) -> None:
     """Register a data set in COCO's detection JSON format.
 
     Args:
@@ -65,18 +76,21 @@ def register_coco(name: str, json_file: str | Path, image_root: str | Path) -> N
         json_file: annotation file; a relative path starts at the current directory, ``~`` is the
             home directory.
         image_root: folder that the ``file_name`` of the images are relative to.
+        keypoint_names: needed to train keypoints, in the order of the file's.
+        keypoint_flip_map: pairs of names that change places when an image is mirrored.
 
     Raises:
         DataError: if the name is taken by another data set. The same data set again is fine.
     """
     json_file = str(Path(json_file).expanduser())
     image_root = str(Path(image_root).expanduser())
-    _register(
-        name,
-        lambda: load_coco_json(json_file, image_root, name),
-        {"FORMAT": "coco", "JSON": json_file, "IMAGES": image_root},
-        {"json_file": json_file, "image_root": image_root, "evaluator_type": "coco"},
-    )
+    source = {"FORMAT": "coco", "JSON": json_file, "IMAGES": image_root}
+    metadata = {"json_file": json_file, "image_root": image_root, "evaluator_type": "coco"}
+    if keypoint_names:
+        pairs = [tuple(pair) for pair in keypoint_flip_map]
+        source |= {"KEYPOINTS": list(keypoint_names), "FLIP_PAIRS": pairs}
+        metadata |= {"keypoint_names": list(keypoint_names), "keypoint_flip_map": pairs}
+    _register(name, lambda: read_coco(json_file, image_root), source, metadata)
 
 
 def register_blood_cells() -> None:
@@ -99,8 +113,7 @@ def register_voc(
         dirname: folder with ``Annotations``, ``ImageSets/Main`` and ``JPEGImages``.
         split: name of the image list ``ImageSets/Main/<split>.txt``.
         class_names: the classes in the order of the model's outputs; the 20 of VOC by default.
-        year: 2007 evaluates AP at 11 recalls, 2012 as the area under the curve; Detectron2's
-            evaluator knows no other.
+        year: 2007 evaluates AP at 11 recalls, 2012 as the area under the curve.
 
     Raises:
         DataError: if the name is taken by another data set. The same data set again is fine.
@@ -109,7 +122,7 @@ def register_voc(
     classes = list(class_names)
     _register(
         name,
-        lambda: load_voc(dirname, split, classes),
+        lambda: read_voc(dirname, split, classes),
         {"FORMAT": "voc", "DIR": dirname, "SPLIT": split, "CLASSES": classes, "YEAR": year},
         {
             "thing_classes": classes,
@@ -118,6 +131,28 @@ def register_voc(
             "year": year,
             "evaluator_type": "pascal_voc",
         },
+    )
+
+
+def register_yolo(name: str, data: str | Path, split: str) -> None:
+    """Register a data set in the layout of YOLO.
+
+    Its classes are the names in ``data.yaml``; it is evaluated by COCO's AP.
+
+    Args:
+        name: the name to use in ``DATASETS.TRAIN`` and ``DATASETS.TEST``.
+        data: ``data.yaml``, or the folder it lies in.
+        split: which of its lists of images: train, val or test.
+
+    Raises:
+        DataError: if the name is taken by another data set. The same data set again is fine.
+    """
+    data = str(Path(data).expanduser())
+    _register(
+        name,
+        lambda: read_yolo(data, split),
+        {"FORMAT": "yolo", "DATA": data, "SPLIT": split},
+        {"evaluator_type": "coco"},
     )
 
 
@@ -151,7 +186,7 @@ def register_shapes(
         json_file, image_root = str(folder / "annotations.json"), str(folder / "images")
         _register(
             name,
-            _shapes_loader(name, folder, recipe),
+            _shapes_reader(folder, recipe),
             source,
             {
                 "json_file": json_file,
@@ -162,14 +197,12 @@ def register_shapes(
         )
 
 
-def _shapes_loader(
-    name: str, folder: Path, recipe: tuple[int, int, int]
-) -> Callable[[], list[dict]]:
-    def load() -> list[dict]:
+def _shapes_reader(folder: Path, recipe: tuple[int, int, int]) -> Callable[[], Records]:
+    def read() -> Records:
         made = ensure_shapes(folder, *recipe)
-        return load_coco_json(str(made / "annotations.json"), str(made / "images"), name)
+        return read_coco(made / "annotations.json", made / "images")
 
-    return load
+    return read
 
 
 def register_datasets(cfg: CfgNode) -> None:
@@ -178,7 +211,9 @@ def register_datasets(cfg: CfgNode) -> None:
     The embedded ones are ``shapes_train``, ``shapes_val``, ``blood_cells_train`` and
     ``blood_cells_test``.
 
-    May be called any number of times. Reads no data files.
+    From then on the data sets of ``DATASETS.TRAIN`` and ``DATASETS.TEST`` are read by this
+    package, whoever registered them. May be called any number of times. Reads no data files, but
+    for ``MODEL.ROI_BOX_HEAD.USE_FED_LOSS``, whose weights are numbers of images.
 
     Raises:
         ConfigError: if an entry or a ``DATASETS.SYNTHETIC`` key is malformed.
@@ -193,6 +228,9 @@ def register_datasets(cfg: CfgNode) -> None:
         )
     for index, entry in enumerate(entries):
         _register_entry(f"DATASETS.REGISTER[{index}]", entry)
+    load_through_reader([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
+    if cfg.MODEL.ROI_BOX_HEAD.USE_FED_LOSS:
+        _count_images_of_classes(cfg.DATASETS.TRAIN)
 
 
 def _register_synthetic(keys: CfgNode) -> None:
@@ -211,42 +249,31 @@ def _register_synthetic(keys: CfgNode) -> None:
     register_shapes(keys.ROOT, keys.IMAGE_SIZE, keys.TRAIN_IMAGES, keys.VAL_IMAGES, keys.SEED)
 
 
-_REQUIRED = {"coco": ("JSON", "IMAGES"), "voc": ("DIR", "SPLIT")}
-_OPTIONAL = {"coco": (), "voc": ("CLASSES", "YEAR")}
-
-
 def _register_entry(where: str, entry: Any) -> None:
-    if not isinstance(entry, dict):
-        raise ConfigError(f"{where} must be a dict with a NAME and a FORMAT, not {entry!r}.")
-    layout = entry.get("FORMAT")
-    if not isinstance(layout, str) or layout not in _REQUIRED:
-        raise ConfigError(f"{where}.FORMAT must be one of 'coco' and 'voc', not {layout!r}.")
-    required = ("NAME", *_REQUIRED[layout])
-    allowed = (*required, "FORMAT", *_OPTIONAL[layout])
-    for key in entry:
-        if key not in allowed:
-            raise ConfigError(
-                f"{where} has the unknown key {key!r}; FORMAT {layout!r} allows "
-                f"{', '.join(allowed)}."
-            )
-    for key in required:
-        value = entry.get(key)
-        if not isinstance(value, str) or not value:
-            raise ConfigError(f"{where}.{key} must be a non-empty string, not {value!r}.")
-    if layout == "coco":
-        register_coco(entry["NAME"], entry["JSON"], entry["IMAGES"])
-        return
-    classes = entry.get("CLASSES", VOC_CLASSES)
-    if (
-        not isinstance(classes, (list, tuple))
-        or not classes
-        or not all(isinstance(name, str) and name for name in classes)
-        or len(set(classes)) != len(classes)
-    ):
-        raise ConfigError(
-            f"{where}.CLASSES must be a list of different class names, not {classes!r}."
-        )
-    year = entry.get("YEAR", 2012)
-    if year not in (2007, 2012) or not isinstance(year, int):
-        raise ConfigError(f"{where}.YEAR must be 2007 or 2012, not {year!r}.")
-    register_voc(entry["NAME"], entry["DIR"], entry["SPLIT"], classes, year)
+    entry = checked_entry(where, entry)
+    name = entry["NAME"]
+    if entry["FORMAT"] == "coco":
+        points = entry.get("KEYPOINTS", ()), entry.get("FLIP_PAIRS", ())
+        register_coco(name, entry["JSON"], entry["IMAGES"], *points)
+    elif entry["FORMAT"] == "voc":
+        classes, year = entry.get("CLASSES", VOC_CLASSES), entry.get("YEAR", 2012)
+        register_voc(name, entry["DIR"], entry["SPLIT"], classes, year)
+    else:
+        register_yolo(name, entry["DATA"], entry["SPLIT"])
+
+
+def _count_images_of_classes(names: Sequence[str]) -> None:
+    """Give own data sets the numbers from which the federated loss takes its weights."""
+    for name in names:
+        meta = MetadataCatalog.get(name)
+        if meta.get("scb_source") is None or meta.get("class_image_count") is not None:
+            continue
+        try:
+            records = read_dataset(name)
+        except DataError:
+            continue  # said when the data sets are checked; a prediction needs no data
+        counts = [0] * len(records.class_names)
+        for image in records.images:
+            for category in {a["category_id"] for a in image["annotations"]}:
+                counts[category] += 1
+        meta.class_image_count = [{"id": n, "image_count": k} for n, k in enumerate(counts)]

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scb_d2.data.reader.coco import Detections, GroundTruth
+from scb_d2.data.reader.detections import Detections
+from scb_d2.data.reader.ground_truth import GroundTruth
 from scb_d2.utils.size_groups import SIZE_NAMES
 
 from .detection_matching import find_pairs, greedy_match

@@ -13,7 +13,6 @@ from detectron2.evaluation import (
     DatasetEvaluator,
     DatasetEvaluators,
     LVISEvaluator,
-    PascalVOCDetectionEvaluator,
     SemSegEvaluator,
 )
 
@@ -21,6 +20,7 @@ from scb_d2.errors import ConfigError
 
 from .coco_evaluator import SafeCOCOEvaluator
 from .recall_evaluator import RecallBySizeEvaluator
+from .voc_evaluator import VOCEvaluator
 from .whole_files import WholeFiles
 
 __all__ = ["build_evaluator", "check_evaluators", "max_dets_per_image", "results_folder"]
@@ -48,10 +48,7 @@ class _SemSegEvaluator(WholeFiles, SemSegEvaluator):
 
 
 def evaluator_type(dataset_name: str) -> str:
-    """Kind of evaluation of a registered data set; ``"coco"`` unless its metadata says otherwise.
-
-    Detectron2's COCO evaluator converts data sets that have no COCO JSON.
-    """
+    """Kind of evaluation of a registered data set, ``"coco"`` by default."""
     return MetadataCatalog.get(dataset_name).get("evaluator_type", "coco")
 
 
@@ -106,7 +103,7 @@ def results_folder(folder: str, dataset_names: Sequence[str], dataset_name: str)
 def _dataset_evaluators(cfg: CfgNode, name: str, output_dir: str) -> list[DatasetEvaluator]:
     kind = evaluator_type(name)
     if kind == "pascal_voc":
-        return [PascalVOCDetectionEvaluator(name)]
+        return [VOCEvaluator(name, output_dir=output_dir)]
     if kind == "lvis":
         return [_LVISEvaluator(name, output_dir=output_dir)]
     if kind == "cityscapes_instance":

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from scb_d2.data.reader.coco import Detections, GroundTruth
+from scb_d2.data.reader.detections import Detections
+from scb_d2.data.reader.ground_truth import GroundTruth
 from scb_d2.errors import ConfigError
 
 from .detection_matching import find_pairs, greedy_match, match_by_score

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scb_d2.data.reader.coco import Detections, GroundTruth
+from scb_d2.data.reader.detections import Detections
+from scb_d2.data.reader.ground_truth import GroundTruth
 from scb_d2.errors import ConfigError
 
 __all__ = ["MATCH_RULES", "Pairs", "ScoredMatches", "find_pairs", "greedy_match", "match_by_score"]

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scb_d2.data.reader.coco import Detections, GroundTruth
+from scb_d2.data.reader.detections import Detections
+from scb_d2.data.reader.ground_truth import GroundTruth
 from scb_d2.errors import ConfigError
 
 from .average_precision import PrecisionTable

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scb_d2.data.reader.coco import Detections, GroundTruth
+from scb_d2.data.reader.detections import Detections
+from scb_d2.data.reader.ground_truth import GroundTruth
 
 from .detection_matching import ScoredMatches
 from .size_bins import SizeBins

@@ -17,8 +17,9 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 
-from scb_d2.data.reader.coco import load_detections, load_ground_truth
-from scb_d2.data.reader.ground_truth import annotations_of, category_id_of
+from scb_d2.data.reader.catalog import records_of
+from scb_d2.data.reader.detections import load_detections
+from scb_d2.data.reader.ground_truth import coco_of, columns_of
 from scb_d2.errors import ConfigError, DataError
 from scb_d2.utils.files import atomic_write
 from scb_d2.utils.plain_json import to_json
@@ -62,11 +63,11 @@ class RecallBySizeEvaluator(DatasetEvaluator):
         self._settings = settings or RecallSettings()
         self._distributed = distributed
         self._output_dir = Path(output_dir) if output_dir else None
-        annotations = annotations_of(dataset_name)
-        self._ground_truth = load_ground_truth(annotations, dataset_name)
+        records = records_of(dataset_name)
+        self._ground_truth = columns_of(records)
         # Kept where no file holds them.
-        has_file = hasattr(MetadataCatalog.get(dataset_name), "json_file")
-        self._annotations = None if has_file else annotations
+        has_file = MetadataCatalog.get(dataset_name).get("json_file")
+        self._annotations = None if has_file else coco_of(records)
         self.reset()
 
     @classmethod
@@ -104,7 +105,7 @@ class RecallBySizeEvaluator(DatasetEvaluator):
         if not results:
             self._logger.warning("%s: nothing was detected, recall is 0.", self._dataset_name)
 
-        category_ids = category_id_of(self._dataset_name)
+        category_ids = self._ground_truth.category_ids
         results = [{**row, "category_id": category_ids[row["category_id"]]} for row in results]
         result = evaluate_recall(
             self._ground_truth,

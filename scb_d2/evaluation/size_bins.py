@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scb_d2.data.reader.coco import GroundTruth
+from scb_d2.data.reader.ground_truth import GroundTruth
 from scb_d2.errors import ConfigError
 from scb_d2.utils.size_groups import SIZE_EDGES, SIZE_NAMES
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.layers import batched_nms
 from detectron2.structures import Boxes, Instances, pairwise_ioa
 from torch import Tensor, nn
 
+from scb_d2.data.images import read_image
 from scb_d2.data.tiles.windows import Window, check_tiles, tile_windows
 from scb_d2.errors import ConfigError
 
@@ -119,6 +119,7 @@ class TiledModel(nn.Module):
         super().__init__()
         self.model, self.settings = model, settings
         self.augmentations, self.image_format = mapper.augmentations, mapper.image_format
+        self.pixel_range = getattr(mapper, "pixel_range", ())
         self.train(model.training)
 
     def forward(self, batched_inputs: Sequence[dict[str, Any]]) -> list[dict[str, Instances]]:
@@ -126,7 +127,7 @@ class TiledModel(nn.Module):
         return [{"instances": self._detect(inputs["file_name"])} for inputs in batched_inputs]
 
     def _detect(self, file_name: str) -> Instances:
-        image = detection_utils.read_image(file_name, self.image_format)
+        image = read_image(file_name, self.image_format, self.pixel_range)
         return detect_in_tiles(self._detect_pixels, image, self.settings)
 
     def _detect_pixels(self, image: np.ndarray) -> Instances:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from detectron2.data.detection_utils import read_image
 from matplotlib.figure import Figure
 
+from scb_d2.data.images import read_image
 from scb_d2.visualization.boxes import draw_boxes
 
 from .tally import ImageMatches
@@ -37,7 +37,7 @@ def draw_samples(samples: Sequence[ImageMatches], folder: Path) -> tuple[dict[st
             missing.append(str(sample.image_id))
             continue
         try:
-            pixels = read_image(sample.file_name, "RGB")
+            pixels = read_image(sample.file_name)
         except (OSError, ValueError, SyntaxError):
             missing.append(str(sample.image_id))
             continue

@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from detectron2.config import instantiate
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
-from detectron2.data.datasets import load_coco_json
 from omegaconf import OmegaConf
 from torch import nn
 
 from scb_d2.data.checks.datasets import check_dataset, check_name, dataset_classes
 from scb_d2.data.mapper import build_mapper
+from scb_d2.data.reader.catalog import read_dataset
 from scb_d2.engine.config.lazy import load_lazy_config
 from scb_d2.engine.config.load import find_config_file, load_config
 from scb_d2.errors import ConfigError, DataError
@@ -66,8 +65,8 @@ def load_setup(config_file: str, opts: list[str]) -> MatchSetup:
 def load_records(name: str) -> tuple[list[dict[str, Any]], list[str]]:
     """Images of a registered data set in Detectron2's format, and its class names.
 
-    Annotations of COCO files keep their ``id``; those of other data sets are numbered from 1 in
-    order, as Detectron2's own conversion to COCO JSON does. Image files need not exist.
+    Annotations keep their ``id``; those without one are numbered from 1 in order. Image files need
+    not exist.
 
     Raises:
         DataError: if the data set is unknown, malformed or without objects.
@@ -76,20 +75,8 @@ def load_records(name: str) -> tuple[list[dict[str, Any]], list[str]]:
     report = check_dataset(name, evaluation=False)
     boxes_only = [f for f in report.findings if f.code not in _ABOUT_FILES]
     replace(report, findings=boxes_only).raise_first_error()
-    meta = MetadataCatalog.get(name)
-    if meta.get("evaluator_type") == "coco" and meta.get("json_file"):
-        records = load_coco_json(
-            meta.json_file, meta.image_root, name, extra_annotation_keys=["id"]
-        )
-    else:
-        records = [
-            {**record, "annotations": [dict(a) for a in record.get("annotations", [])]}
-            for record in DatasetCatalog.get(name)
-        ]
-        annotations = (a for record in records for a in record["annotations"])
-        for number, annotation in enumerate(annotations, start=1):
-            annotation["id"] = number
-    if not any(record["annotations"] for record in records):
+    records = read_dataset(name).images
+    if not any(record.get("annotations") for record in records):
         raise DataError(f"the data set {name!r} has no annotated objects to match.")
     return records, dataset_classes(name)
 

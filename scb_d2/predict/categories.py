@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 
-from scb_d2.data.checks.coco_annotations import read_coco_json
-from scb_d2.data.checks.datasets import dataset_classes
+from scb_d2.data.reader.catalog import dataset_categories
 from scb_d2.errors import UserError
 
 __all__ = ["Categories", "find_categories"]
@@ -21,7 +20,7 @@ class Categories(NamedTuple):
     """
 
     names: list[str]
-    ids: list[int]
+    ids: list[int | str]
 
     def name(self, class_index: int) -> str:
         """Name of a class, or ``class <index>``."""
@@ -44,23 +43,7 @@ def find_categories(dataset_names: Iterable[str]) -> Categories:
         if dataset not in DatasetCatalog:
             continue
         try:
-            names = dataset_classes(dataset)
-            return Categories(names, _category_ids(dataset, len(names)))
+            return Categories(*dataset_categories(dataset))
         except UserError:
             continue
     return Categories([], [])
-
-
-def _category_ids(dataset: str, num_classes: int) -> list[int]:
-    meta = MetadataCatalog.get(dataset)
-    known = meta.get("thing_dataset_id_to_contiguous_id")
-    if known is not None:
-        return sorted(known, key=known.get)
-    if meta.get("json_file"):
-        try:
-            return sorted(c["id"] for c in read_coco_json(meta.json_file)["categories"])
-        except UserError:
-            pass  # the shapes before they are generated
-    if (meta.get("scb_source") or {}).get("FORMAT") == "shapes":
-        return list(range(1, num_classes + 1))
-    return []

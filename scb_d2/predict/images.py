@@ -5,8 +5,9 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from scb_d2.data import images
 from scb_d2.errors import DataError
 
 __all__ = ["find_images", "read_image"]
@@ -44,11 +45,8 @@ def find_images(sources: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def read_image(path: str) -> np.ndarray:
-    """Read an image, turned as its EXIF tag asks.
-
-    As in Detectron2's own data loader transparency is dropped. Grey values of 16 or 32 bits, which
-    that loader cuts off at 255, are stretched from the image's minimum and maximum to 0 and 255.
+def read_image(path: str, pixel_range: Sequence[float] = ()) -> np.ndarray:
+    """Read an image by the rule of training, :func:`scb_d2.data.images.read_image`.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -57,11 +55,7 @@ def read_image(path: str) -> np.ndarray:
         DataError: if the file is missing or no image.
     """
     try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I") or image.mode == "F":
-                image = _stretched(np.asarray(image, dtype=np.float64))
-            return np.array(image.convert("RGB"))
+        return images.read_image(path, "RGB", pixel_range)
     except FileNotFoundError:
         raise DataError(f"the image {path} does not exist.") from None
     except UnidentifiedImageError:
@@ -69,10 +63,3 @@ def read_image(path: str) -> np.ndarray:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise DataError(f"the image {path} cannot be read: {reason.rstrip('.')}.") from None
-
-
-def _stretched(values: np.ndarray) -> Image.Image:
-    values = np.nan_to_num(values)
-    low, high = values.min(), values.max()
-    scale = 255.0 / (high - low) if high > low else 0.0
-    return Image.fromarray(np.rint((values - low) * scale).astype(np.uint8))

@@ -11,10 +11,11 @@ from detectron2.structures import Instances
 from omegaconf import OmegaConf
 from torch import nn
 
+from scb_d2.data.images import vanishes
 from scb_d2.data.mapper import build_mapper
 from scb_d2.engine.config.lazy import load_lazy_config, use_available_lazy_device
 from scb_d2.engine.config.load import find_config_file, load_config
-from scb_d2.errors import ConfigError
+from scb_d2.errors import ConfigError, DataError
 from scb_d2.evaluation.tiled_detection import (
     TileSettings,
     detect_in_tiles,
@@ -47,13 +48,15 @@ class Predictor:
 
         Args:
             model: a detector.
-            mapper: with ``augmentations`` and ``image_format`` as Detectron2's ``DatasetMapper``.
+            mapper: with ``augmentations`` and ``image_format`` as Detectron2's ``DatasetMapper``,
+                and perhaps ``pixel_range``.
             categories: what the model's classes are.
             tiles: how images are cut; None: they are not.
         """
         self.model = model.eval()
         self.augmentations = mapper.augmentations
         self.image_format = mapper.image_format
+        self.pixel_range = getattr(mapper, "pixel_range", ())
         self.categories = categories
         self.tiles = tiles
 
@@ -69,6 +72,7 @@ class Predictor:
 
         Raises:
             ConfigError: if the model detects no objects (semantic segmentation, for example).
+            DataError: if the image is so long that resizing leaves nothing of it.
         """
         if self.image_format == "BGR":
             image = image[:, :, ::-1]
@@ -78,6 +82,11 @@ class Predictor:
 
     def _detect(self, image: np.ndarray) -> Instances:
         height, width = image.shape[:2]
+        if vanishes((height, width), [self.augmentations]):
+            raise DataError(
+                f"an image of {width} x {height} pixels is so long that resizing leaves nothing "
+                "of it."
+            )
         aug_input = T.AugInput(image)
         self.augmentations(aug_input)
         pixels = np.ascontiguousarray(aug_input.image.transpose(2, 0, 1))

@@ -90,8 +90,11 @@ def _predict(
     picture_path: str,
 ) -> Instances:
     """Detect on one image and write its picture."""
-    image = read_image(path)
-    found = predictor(image)
+    image = read_image(path, predictor.pixel_range)
+    try:
+        found = predictor(image)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     found = found[found.scores >= threshold]
     picture = draw_instances(image, found, predictor.categories.name)
     os.makedirs(os.path.dirname(picture_path), exist_ok=True)

@@ -11,8 +11,7 @@ import yaml
 from PIL import Image
 
 from scb_d2.cli import main
-from scb_d2.data.checks.coco_annotations import check_coco
-from tests.data.builders import voc_object, write_coco, write_voc
+from tests.data.builders import check_coco, voc_object, write_coco, write_voc
 
 Check = Callable[..., tuple[int, str]]
 
@@ -57,7 +56,7 @@ def test_warnings_fail_only_under_strict(check: Check, tmp_path: Path) -> None:
     status, out = check(entry)
     assert status == 0
     assert (
-        f"  warning: The annotation file {entry['JSON']} has areas that are not positive or exceed "
+        f"  warning: The annotation file {entry['JSON']} has areas that exceed "
         "the box, so that sizes are counted wrongly: 1 (annotation 1: 999 of bbox [1, 2, 10, 12])."
     ) in out.splitlines()
     assert check(entry, "--strict")[0] == 1
@@ -72,7 +71,7 @@ def test_all_errors_are_told_at_once(check: Check, tmp_path: Path) -> None:
     assert status == 1
     assert "annotation 1 with category_id 9" in out
     assert "annotation 2 with bbox [5, 5, -2, 4]" in out
-    assert "2 errors, 0 warnings, 1 note." in out
+    assert "2 errors, 0 warnings, 2 notes." in out
 
 
 def test_another_number_of_classes_is_an_error(check: Check, tmp_path: Path) -> None:
@@ -112,7 +111,11 @@ def test_voc_flags_and_empty_images_are_notes(check: Check, tmp_path: Path) -> N
     entry = {"FORMAT": "voc", "DIR": str(folder), "SPLIT": "val", "CLASSES": ["cat", "dog"]}
     status, out = check(entry, "--strict")
     assert status == 0
-    for found in ("difficult objects", "images without an annotation", "classes without an object"):
+    for found in (
+        "difficult objects",
+        "images without an annotation",
+        "categories without an annotation",
+    ):
         assert f"note: The VOC data set {folder} (split 'val') has {found}" in out
 
 
@@ -123,7 +126,7 @@ def test_voc_ids_stay_in_their_folders(check: Check, tmp_path: Path) -> None:
     entry = {"FORMAT": "voc", "DIR": str(folder), "SPLIT": "val", "CLASSES": ["cat", "dog"]}
     status, out = check(entry)
     assert status == 1
-    assert "names image ids that lead out of its folders: 1 ('../../secret')" in out
+    assert "names image files that lead out of the image folder: 1 ('../../secret.jpg')" in out
 
 
 def test_at_the_start_of_a_run_some_headers_are_read(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from scb_d2.compare.report import comparison_figure, comparison_markdown
 from scb_d2.compare.run import compare_arms
 from scb_d2.compare.runs import Arms, Run, load_arms, pair_runs
 from scb_d2.compare.settings import CompareChoices, CompareSettings, recall_of_runs
-from scb_d2.data.reader.coco import load_detections, load_ground_truth
+from scb_d2.data.reader.detections import load_detections
+from scb_d2.data.reader.ground_truth import load_ground_truth
 from scb_d2.errors import ConfigError, DataError
 from scb_d2.evaluation.recall import RecallSettings, evaluate_recall
 

@@ -6,7 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
+
+from scb_d2.data.checks import check_dataset
+from scb_d2.data.checks.report import DatasetReport
+from scb_d2.data.registration import register_coco, register_voc
 
 COCO = {
     "images": [
@@ -69,3 +74,36 @@ def write_voc(folder: Path, images: dict[str, str]) -> Path:
         (folder / "Annotations" / f"{image_id}.xml").write_text(xml)
         Image.new("RGB", (40, 30)).save(folder / "JPEGImages" / f"{image_id}.jpg")
     return folder
+
+
+def check_coco(
+    name: str,
+    json_file: Path | str,
+    images: Path | str,
+    expected_classes: list[str] | None = None,
+    **roles: Any,
+) -> DatasetReport:
+    """The report on a COCO file, registered under a name for the while."""
+    register_coco(name, json_file, images)
+    if expected_classes is not None:
+        MetadataCatalog.get(name).thing_classes = expected_classes
+    try:
+        return check_dataset(name, **roles)
+    finally:
+        _forget(name)
+
+
+def check_voc(
+    name: str, folder: Path, split: str, classes: list[str], **roles: Any
+) -> DatasetReport:
+    """As :func:`check_coco`, of a VOC-layout data set."""
+    register_voc(name, folder, split, classes)
+    try:
+        return check_dataset(name, **roles)
+    finally:
+        _forget(name)
+
+
+def _forget(name: str) -> None:
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)

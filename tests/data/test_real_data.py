@@ -11,9 +11,9 @@ from detectron2.config import get_cfg
 from detectron2.data import build_detection_train_loader
 
 from scb_d2.config import add_scb_config
-from scb_d2.data.checks.coco_annotations import check_coco
 from scb_d2.data.checks.datasets import check_datasets
 from scb_d2.data.mapper import CheckedDatasetMapper
+from tests.data.builders import check_coco
 
 # Detectron2 reads DETECTRON2_DATASETS when it is imported, hence a process of its own.
 _COCO = """

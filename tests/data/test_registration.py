@@ -110,18 +110,18 @@ WRONG = [
     ("mine", "DATASETS.REGISTER must be a list of dicts with a NAME and a FORMAT, not 'mine'."),
     (["mine"], "DATASETS.REGISTER[0] must be a dict with a NAME and a FORMAT, not 'mine'."),
     (
-        [_coco(FORMAT="yolo")],
-        "DATASETS.REGISTER[0].FORMAT must be one of 'coco' and 'voc', not 'yolo'.",
+        [_coco(FORMAT="tf")],
+        "DATASETS.REGISTER[0].FORMAT must be one of 'coco', 'voc' and 'yolo', not 'tf'.",
     ),
-    ([{}], "DATASETS.REGISTER[0].FORMAT must be one of 'coco' and 'voc', not None."),
+    ([{}], "DATASETS.REGISTER[0].FORMAT must be one of 'coco', 'voc' and 'yolo', not None."),
     (
         [_coco(FORMAT=["coco"])],
-        "DATASETS.REGISTER[0].FORMAT must be one of 'coco' and 'voc', not ['coco'].",
+        "DATASETS.REGISTER[0].FORMAT must be one of 'coco', 'voc' and 'yolo', not ['coco'].",
     ),
     (
         [_coco(), _coco(NAME="b", JASON="x")],
         "DATASETS.REGISTER[1] has the unknown key 'JASON'; FORMAT 'coco' allows NAME, JSON, "
-        "IMAGES, FORMAT.",
+        "IMAGES, FORMAT, KEYPOINTS, FLIP_PAIRS.",
     ),
     ([_coco(NAME="")], "DATASETS.REGISTER[0].NAME must be a non-empty string, not ''."),
     ([_coco(JSON=3)], "DATASETS.REGISTER[0].JSON must be a non-empty string, not 3."),

@@ -11,7 +11,6 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from scb_d2.data import synthetic
-from scb_d2.data.checks.coco_annotations import check_coco
 from scb_d2.data.synthetic import (
     SHAPE_CLASSES,
     ensure_shapes,
@@ -19,6 +18,7 @@ from scb_d2.data.synthetic import (
     shapes_folder,
 )
 from scb_d2.errors import DataError
+from tests.data.builders import check_coco
 
 
 def _digest(folder: Path) -> dict[str, str]:

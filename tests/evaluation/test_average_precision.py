@@ -5,7 +5,8 @@ import copy
 import numpy as np
 import pytest
 
-from scb_d2.data.reader.coco import load_detections, load_ground_truth
+from scb_d2.data.reader.detections import load_detections
+from scb_d2.data.reader.ground_truth import load_ground_truth
 from scb_d2.evaluation.average_precision import PrecisionTable
 from scb_d2.evaluation.size_bins import SizeBins
 

@@ -8,13 +8,14 @@ import pytest
 import torch
 from detectron2.config import get_cfg
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import PascalVOCDetectionEvaluator
 from detectron2.structures import Boxes, Instances
 
 from scb_d2 import ConfigError, add_scb_config
-from scb_d2.data.registration import register_coco
+from scb_d2.data.registration import register_coco, register_voc
 from scb_d2.evaluation.build import build_evaluator, check_evaluators
 from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
+from scb_d2.evaluation.voc_evaluator import VOCEvaluator
+from tests.data.builders import voc_object, write_voc
 
 
 @pytest.fixture
@@ -85,7 +86,9 @@ def test_each_kind_of_data_gets_its_evaluator(two_objects: str, tmp_path: Path) 
     add_scb_config(cfg)
     cfg.OUTPUT_DIR = str(tmp_path)
     assert isinstance(build_evaluator(cfg, two_objects), SafeCOCOEvaluator)
-    assert isinstance(build_evaluator(cfg, "voc_2007_test"), PascalVOCDetectionEvaluator)
+    folder = write_voc(tmp_path / "voc", {"a": voc_object()})
+    register_voc("voc_scene", folder, "val", ["cat"])
+    assert isinstance(build_evaluator(cfg, "voc_scene"), VOCEvaluator)
 
 
 def test_an_evaluator_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from scb_d2.cli import main
-from scb_d2.data.reader.coco import load_detections, load_ground_truth
+from scb_d2.data.reader.detections import load_detections
+from scb_d2.data.reader.ground_truth import load_ground_truth
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation.class_confusion import class_markdown, confuse_classes
 from scb_d2.evaluation.detection_matching import match_by_score

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from scb_d2.data.reader.coco import load_detections, load_ground_truth
+from scb_d2.data.reader.detections import load_detections
+from scb_d2.data.reader.ground_truth import load_ground_truth
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation import detection_matching as matching
 from scb_d2.evaluation.detection_matching import find_pairs, greedy_match, match_by_score

@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scb_d2.data.reader.coco import load_detections, load_ground_truth
+from scb_d2.data.reader.detections import load_detections
+from scb_d2.data.reader.ground_truth import load_ground_truth
 from scb_d2.evaluation.average_precision import PrecisionTable
 from scb_d2.evaluation.recall import RecallSettings, evaluate_recall
 from tests.evaluation.scenes import annotations, coco_eval, oracle, result

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from scb_d2.data.reader.coco import load_detections, load_ground_truth
+from scb_d2.data.reader.detections import load_detections
+from scb_d2.data.reader.ground_truth import load_ground_truth
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation.detection_matching import match_by_score
 from scb_d2.evaluation.recall import RecallSettings, evaluate_recall, flat_metrics

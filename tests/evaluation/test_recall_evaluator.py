@@ -13,8 +13,9 @@ from detectron2.engine import launch
 from detectron2.structures import Boxes, BoxMode, Instances
 
 from scb_d2.config import add_scb_config
-from scb_d2.data.reader.coco import load_detections, load_ground_truth
-from scb_d2.data.reader.ground_truth import annotations_of
+from scb_d2.data.reader.catalog import records_of
+from scb_d2.data.reader.detections import load_detections
+from scb_d2.data.reader.ground_truth import coco_of, load_ground_truth
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation import coco_backend
 from scb_d2.evaluation.coco_backend import coco_eval_class
@@ -137,7 +138,7 @@ def voc(tmp_path):
 
 
 def test_voc_takes_difficult_from_the_xml_and_inclusive_widths(voc, tmp_path):
-    data = annotations_of("voc_scene")
+    data = coco_of(records_of("voc_scene"))
     assert [row["difficult"] for row in data["annotations"]] == [0, 1, 0]
     assert [row["area"] for row in data["annotations"]] == [31 * 32, 100 * 100, 32 * 32]
     results = [

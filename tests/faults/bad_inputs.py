@@ -167,7 +167,7 @@ CASES: dict[str, Case] = {
     "set unnamed": _options("DATASETS.TRAIN", "()"),
     "register no list": _options("DATASETS.REGISTER", "3"),
     "register without a name": _options("DATASETS.REGISTER", "[{'FORMAT': 'coco'}]"),
-    "register another format": _options("DATASETS.REGISTER", "[{'NAME': 'a', 'FORMAT': 'yolo'}]"),
+    "register another format": _options("DATASETS.REGISTER", "[{'NAME': 'a', 'FORMAT': 'tf'}]"),
     "register without files": _options("DATASETS.REGISTER", "[{'NAME': 'a', 'FORMAT': 'coco'}]"),
     # models
     "architecture unknown": _train(

@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scb_d2 import object_weights
-from scb_d2.data.checks.coco_annotations import check_coco
-from scb_d2.data.reader.coco import load_detections, load_ground_truth
+from scb_d2.data.reader.detections import load_detections
+from scb_d2.data.reader.ground_truth import load_ground_truth
 from scb_d2.engine.config.yaml_errors import read_yaml
 from scb_d2.errors import ConfigError, DataError
 from scb_d2.loss.matching import anchor_weights, match_counts
+from tests.data.builders import check_coco
 
 SCALARS = (
     st.none()

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetMapper
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 
-from scb_d2.data.mapper import MAPPER_REGISTRY, readable_image_errors
+from scb_d2.data.images import check_pixel_range, read_image
+from scb_d2.data.mapper import MAPPER_REGISTRY, CheckedDatasetMapper, readable_image_errors
 
 from .augmentation import build_ssd_augmentations
 
@@ -19,7 +19,7 @@ __all__ = ["SSDDatasetMapper"]
 
 
 @MAPPER_REGISTRY.register()
-class SSDDatasetMapper(DatasetMapper):
+class SSDDatasetMapper(CheckedDatasetMapper):
     """Detectron2's mapper for boxes only, whose augmentations see the boxes.
 
     Without them Detectron2's ``MinIoURandomCrop`` does nothing. Objects whose centre left the image
@@ -38,6 +38,7 @@ class SSDDatasetMapper(DatasetMapper):
             "is_train": is_train,
             "augmentations": build_ssd_augmentations(cfg, is_train),
             "image_format": cfg.INPUT.FORMAT,
+            "pixel_range": check_pixel_range(cfg.INPUT.get("PIXEL_RANGE", ())),
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +51,7 @@ class SSDDatasetMapper(DatasetMapper):
             return self._map(copy.deepcopy(dataset_dict))
 
     def _map(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
-        image = utils.read_image(dataset_dict["file_name"], format=self.image_format)
+        image = read_image(dataset_dict["file_name"], self.image_format, self.pixel_range)
         utils.check_image_size(dataset_dict, image)
         annotations = dataset_dict.pop("annotations", None)
         if not self.is_train:

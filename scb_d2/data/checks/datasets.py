@@ -9,12 +9,16 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY
 
+from scb_d2.data.reader.catalog import READ_KINDS, dataset_categories, read_dataset
+from scb_d2.data.reader.tally import Finding
 from scb_d2.data.registration import register_datasets
 from scb_d2.errors import DataError
 
-from .coco_annotations import check_coco, read_coco_json
-from .report import DatasetReport, Finding
-from .voc_annotations import check_voc
+from .annotations import annotation_findings
+from .extras import check_extras, check_keypoints
+from .images import image_findings
+from .needs import Needs, needs_of
+from .report import DatasetReport
 
 __all__ = [
     "HEADERS_AT_START",
@@ -89,9 +93,15 @@ def dataset_reports(
             "DATASETS.TRAIN names no data set to train on; 'shapes_train' is there without any "
             "download."
         )
+    check_keypoints(cfg, train_names)
+    needs = needs_of(cfg)
     return [
         check_dataset(
-            name, training=name in train_names, evaluation=name in test_names, headers=headers
+            name,
+            training=name in train_names,
+            evaluation=name in test_names,
+            headers=headers,
+            needs=needs,
         )
         for name in dict.fromkeys(train_names + test_names)
     ]
@@ -116,6 +126,7 @@ def check_agreement(cfg: CfgNode, reports: Sequence[DatasetReport]) -> None:
     Raises:
         DataError: naming the data sets, or the key of the number of classes.
     """
+    check_extras(cfg)
     _check_same_classes(reports)
     key = num_classes_key(cfg)
     if key is not None:
@@ -147,40 +158,72 @@ def check_name(name: str, key: str) -> None:
 
 
 def check_dataset(
-    name: str, *, training: bool = True, evaluation: bool = True, headers: int | None = 0
+    name: str,
+    *,
+    training: bool = True,
+    evaluation: bool = True,
+    headers: int | None = 0,
+    needs: Needs | None = None,
 ) -> DatasetReport:
-    """Check one registered data set by its metadata: COCO JSON, VOC layout or shapes.
+    """Check one registered data set, whatever registered it; nothing is raised.
 
-    Data sets of other kinds, which a user's own code registered, are only asked for their classes.
+    Data sets whose evaluation has files of its own (LVIS, Cityscapes) are only asked for their
+    classes.
 
     Args:
         name: a registered name.
         training: whether it is to be trained on.
         evaluation: whether it is to be evaluated on.
-        headers: of how many image files, evenly spread, the header is read; None: of all.
+        headers: of how many image files, evenly spread, the header is read; None: of all. That
+            the files exist is checked of all in any case.
+        needs: what the model asks of it; boxes only by default.
     """
     meta = MetadataCatalog.get(name)
-    if (meta.get("scb_source") or {}).get("FORMAT") == "shapes":
-        DatasetCatalog.get(name)
-    roles = {"training": training, "evaluation": evaluation, "headers": headers}
-    if meta.get("evaluator_type") == "coco" and meta.get("json_file"):
-        classes = meta.get("thing_classes")
-        return _missing_builtin(name, meta.json_file) or check_coco(
-            name, meta.json_file, meta.image_root, expected_classes=classes, **roles
+    expected = meta.get("thing_classes")
+    if meta.get("evaluator_type", "coco") not in READ_KINDS:
+        return DatasetReport(name, expected)
+    missing = _missing_builtin(name)
+    if missing is not None:
+        return missing
+    needs = needs or Needs()
+    try:
+        records = read_dataset(name)
+    except DataError as error:
+        return DatasetReport(name, findings=[Finding("error", "unreadable", str(error))])
+    findings = []
+    classes = records.class_names
+    if expected is not None and classes != list(expected):
+        message = (
+            f"{records.subject} has other categories than the data set {name!r} must have: "
+            f"{_first_difference(classes, expected)}."
         )
+        findings.append(Finding("error", "other-categories", message))
+    root = records.image_root
+    if root is not None and not os.path.isdir(root):
+        message = f"The image folder {root} of the data set {name!r} does not exist."
+        findings.append(Finding("error", "missing-folder", message))
+    findings += image_findings(records, needs, headers)
+    findings += records.tally.findings()
+    findings += annotation_findings(records, needs, training=training, evaluation=evaluation)
+    return DatasetReport(name, classes, len(records.images), records.num_annotations, findings)
+
+
+def _first_difference(found: Sequence[str], expected: Sequence[str]) -> str:
+    if len(found) != len(expected):
+        return f"{len(found)} instead of {len(expected)}"
+    index = next(i for i, pair in enumerate(zip(found, expected, strict=True)) if len({*pair}) > 1)
+    return f"number {index + 1} is {found[index]!r} instead of {expected[index]!r}"
+
+
+def _missing_builtin(name: str) -> DatasetReport | None:
+    """A report if the data set is one of Detectron2's own and its file is absent."""
+    meta = MetadataCatalog.get(name)
+    path = meta.get("json_file")
     if meta.get("evaluator_type") == "pascal_voc":
-        image_list = os.path.join(meta.dirname, "ImageSets", "Main", f"{meta.split}.txt")
-        return _missing_builtin(name, image_list) or check_voc(
-            name, meta.dirname, meta.split, meta.thing_classes, **roles
-        )
-    return DatasetReport(name, meta.get("thing_classes"))
-
-
-def _missing_builtin(name: str, path: str) -> DatasetReport | None:
-    """A report if ``path`` belongs to one of Detectron2's own data sets and is absent."""
+        path = os.path.join(meta.dirname, "ImageSets", "Main", f"{meta.split}.txt")
     variable = os.getenv("DETECTRON2_DATASETS")
     root = os.path.expanduser(variable or "datasets")
-    own = MetadataCatalog.get(name).get("scb_source") is not None
+    own = path is None or meta.get("scb_source") is not None
     if own or os.path.exists(path) or not path.startswith(os.path.join(root, "")):
         return None
     where = f"is {variable!r}" if variable else "is not set, which stands for './datasets'"
@@ -195,15 +238,9 @@ def dataset_classes(name: str) -> list[str]:
     """Class names of a registered data set, in the order of the model's outputs.
 
     Raises:
-        DataError: if they are neither in the metadata nor in a readable COCO JSON file.
+        DataError: if they are neither in the metadata nor in a readable file.
     """
-    meta = MetadataCatalog.get(name)
-    if meta.get("thing_classes") is not None:
-        return list(meta.thing_classes)
-    if not meta.get("json_file"):
-        raise DataError(f"The data set {name!r} has no class names (thing_classes) registered.")
-    categories = read_coco_json(meta.json_file)["categories"]
-    return [c["name"] for c in sorted(categories, key=lambda c: c["id"])]
+    return dataset_categories(name)[0]
 
 
 def check_class_count(num_classes: int, dataset_names: Sequence[str], key: str) -> None:

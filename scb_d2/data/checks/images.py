@@ -1,60 +1,120 @@
-"""Look at image files without decoding them: readable, of the annotated size, turned by EXIF."""
+"""What is said about the image files of a data set, without decoding any."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
 from itertools import islice
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from .report import Severity, Tally
+from scb_d2.data.images import is_deep
+from scb_d2.data.reader.images import header_size, orientation
+from scb_d2.data.reader.records import Records
+from scb_d2.data.reader.tally import Finding, Rules, Tally
 
-__all__ = ["IMAGE_RULES", "check_images"]
+from .needs import Needs
 
-IMAGE_RULES: dict[str, tuple[Severity, str]] = {
+__all__ = ["image_findings", "missing_files"]
+
+_RULES: Rules = {
+    "path-outside-root": ("error", "names image files that lead out of the image folder"),
+    "missing-image": ("error", "names image files that do not exist"),
     "unreadable-image": ("error", "names image files that cannot be read"),
     "other-size": ("error", "has another width or height than the image files, turned by EXIF"),
+    "duplicate-image-file": ("warning", "names image files more than once"),
     "exif-rotation": (
         "warning",
         "names image files that an EXIF tag turns or mirrors, as Detectron2 does before training",
     ),
+    "deep-image": (
+        "warning",
+        "names image files of more than 8 bits a value, of which each is scaled from its own least "
+        "and largest value to 0 and 255; INPUT.PIXEL_RANGE (pixel_range) sets one range for all",
+    ),
+    "ranged-image": (
+        "note",
+        "names image files of more than 8 bits a value, which are scaled by INPUT.PIXEL_RANGE",
+    ),
 }
-"""Rules of :func:`check_images`, to be part of those of its tally."""
-
-_PLAIN, _QUARTER_TURNS = (None, 1), (5, 6, 7, 8)
+_PLAIN = (None, 1)
 
 
-def check_images(
-    sizes: Mapping[str, tuple[float, float]], tally: Tally, limit: int | None = None
-) -> None:
-    """Read the headers of image files and compare them with the annotations.
+def image_findings(records: Records, needs: Needs, headers: int | None) -> list[Finding]:
+    """Look for the image files, and at the headers of some.
 
     Args:
-        sizes: path to annotated (width, height) in pixels, of files that exist.
-        tally: gets what is found; its rules hold :data:`IMAGE_RULES`.
-        limit: look at this many files only, evenly spread; None: at all.
+        records: a data set; one without an image folder, as Python code may register, is left
+            alone.
+        needs: what the model asks of it.
+        headers: of how many files, evenly spread, the header is read; None: of all.
     """
-    step = 1 if limit is None else -(-len(sizes) // max(limit, 1))
-    for path, annotated in islice(sizes.items(), 0, None, step or 1):
-        try:
-            with Image.open(path) as image:
-                size, orientation = image.size, _orientation(image)
-        except UnidentifiedImageError:
-            tally.add("unreadable-image", f"{path}: no image of a known format")
-            continue
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            tally.add("unreadable-image", f"{path}: {' '.join(reason.split()).rstrip('.')}")
-            continue
-        if orientation in _QUARTER_TURNS:
-            size = size[::-1]
-        if tuple(size) != tuple(annotated):
-            found = f"{size[0]} x {size[1]}"
-            tally.add("other-size", f"{path}: {found}, not {annotated[0]:g} x {annotated[1]:g}")
-        if orientation not in _PLAIN:
-            tally.add("exif-rotation", f"{path}: orientation {orientation}")
+    root = records.image_root
+    if root is None:
+        return []
+    tally = Tally(records.subject, _RULES)
+    sizes: dict[str, tuple[float | None, float | None]] = {}
+    folder = os.path.normpath(root)
+    for image in records.images:
+        path = os.path.normpath(image["file_name"])
+        if _leaves(path, folder):
+            shown = image["file_name"].removeprefix(os.path.join(root, ""))
+            tally.add("path-outside-root", repr(shown))
+        elif path in sizes:
+            tally.add("duplicate-image-file", path)
+        else:
+            sizes[path] = image.get("width"), image.get("height")
+    for path in missing_files(sizes):
+        tally.add("missing-image", path)
+        del sizes[path]
+    step = 1 if headers is None else -(-len(sizes) // max(headers, 1))
+    if headers != 0:
+        for path, annotated in islice(sizes.items(), 0, None, step or 1):
+            _look_at(path, annotated, needs, tally)
+    return tally.findings()
 
 
-def _orientation(image: Image.Image) -> int | None:
-    # Pillow decodes a whole PNG to look for EXIF data behind the pixels.
-    if image.format == "PNG" and "exif" not in image.info:
-        return None
-    return image.getexif().get(ExifTags.Base.Orientation)
+def _leaves(path: str, folder: str) -> bool:
+    if folder == os.curdir:
+        return os.path.isabs(path) or path.split(os.sep)[0] == os.pardir
+    return not path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _look_at(
+    path: str, annotated: tuple[float | None, float | None], needs: Needs, tally: Tally
+) -> None:
+    try:
+        with Image.open(path) as image:
+            turned, mode = orientation(image), image.mode
+        size = header_size(path) if turned not in _PLAIN else image.size
+    except UnidentifiedImageError:
+        tally.add("unreadable-image", f"{path}: no image of a known format")
+        return
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        tally.add("unreadable-image", f"{path}: {' '.join(reason.split()).rstrip('.')}")
+        return
+    if None not in annotated and tuple(size) != tuple(annotated):
+        found = f"{size[0]} x {size[1]}"
+        tally.add("other-size", f"{path}: {found}, not {annotated[0]:g} x {annotated[1]:g}")
+    if turned not in _PLAIN:
+        tally.add("exif-rotation", f"{path}: orientation {turned}")
+    if is_deep(mode):
+        tally.add("ranged-image" if needs.pixel_range else "deep-image", f"{path}: {mode}")
+
+
+def missing_files(paths: Iterable[str]) -> list[str]:
+    """Those of ``paths`` that do not exist; each folder is listed once, whatever its size."""
+    listings: dict[str, set[str]] = {}
+    missing = []
+    for path in paths:
+        folder, base = os.path.split(path)
+        if folder not in listings:
+            try:
+                listings[folder] = set(os.listdir(folder or os.curdir))
+            except OSError:
+                listings[folder] = set()
+        # The second look is for file systems that ignore case.
+        if base not in listings[folder] and not os.path.exists(path):
+            missing.append(path)
+    return missing

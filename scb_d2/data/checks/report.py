@@ -1,36 +1,11 @@
-"""What a check of a data set found: severity, count and first examples of each kind."""
+"""What a check of a data set found."""
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
+from scb_d2.data.reader.tally import Finding
 from scb_d2.errors import DataError
 
-__all__ = ["DatasetReport", "Finding", "Severity", "Tally"]
-
-Severity = Literal["error", "warning", "note"]
-
-_MAX_EXAMPLES = 5
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One kind of thing found in a data set.
-
-    Attributes:
-        severity: ``error`` stops a run, ``warning`` is logged, ``note`` is for a full report.
-        code: stable short name of the kind, such as ``duplicate-image-id``.
-        message: one sentence that names the file and the first examples.
-        count: how often it was found.
-        examples: the first of them, as text.
-    """
-
-    severity: Severity
-    code: str
-    message: str
-    count: int = 1
-    examples: tuple[str, ...] = ()
+__all__ = ["DatasetReport"]
 
 
 @dataclass(frozen=True)
@@ -60,37 +35,3 @@ class DatasetReport:
         for finding in self.findings:
             if finding.severity == "error":
                 raise DataError(finding.message)
-
-
-class Tally:
-    """Counts what is found in one file, by kind, keeping the first examples.
-
-    Args:
-        subject: start of every message, such as ``The annotation file a.json``.
-        rules: for each code its severity and predicate ("has ..."), in the order of the report.
-    """
-
-    def __init__(self, subject: str, rules: Mapping[str, tuple[Severity, str]]) -> None:
-        self._subject = subject
-        self._rules = rules
-        self._counts: Counter[str] = Counter()
-        self._examples: defaultdict[str, list[str]] = defaultdict(list)
-
-    def add(self, code: str, example: str) -> None:
-        """Count one occurrence of ``code``."""
-        self._counts[code] += 1
-        if len(self._examples[code]) < _MAX_EXAMPLES:
-            self._examples[code].append(example)
-
-    def findings(self) -> list[Finding]:
-        """One finding per kind counted, in the order of the rules."""
-        found = []
-        for code, (severity, predicate) in self._rules.items():
-            count = self._counts[code]
-            if not count:
-                continue
-            examples = tuple(self._examples[code])
-            more = ", ..." if count > len(examples) else ""
-            message = f"{self._subject} {predicate}: {count} ({', '.join(examples)}{more})."
-            found.append(Finding(severity, code, message, count, examples))
-        return found

@@ -1,303 +1,319 @@
-"""Ground truth and detections in columns, read from COCO JSON and checked.
-
-Naming convention: N images, K classes, G objects, D detections. Boxes are (x, y, width, height)
-in native pixels, float64, as in COCO's files.
-"""
+"""Read COCO detection JSON into canonical records."""
 
 from __future__ import annotations
 
+import codecs
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from detectron2.structures import BoxMode
+from detectron2.utils.file_io import PathManager
 
 from scb_d2.errors import DataError
 
-__all__ = ["Detections", "GroundTruth", "load_detections", "load_ground_truth", "read_json"]
+from .records import READING_RULES, Records
+from .segmentations import mask_area, shifted_keypoints, usable_segmentation
+from .tally import Tally
+from .values import Ids, box_of, entry_id, flag, id_order, is_number, number
 
-Array = NDArray[Any]
-# A box this far outside its image is taken for a wrong format, not for a rough edge.
-_OUTSIDE_TOLERANCE = 1.0
+__all__ = ["parse_coco", "read_categories", "read_coco", "read_json"]
 
-
-@dataclass(frozen=True)
-class GroundTruth:
-    """Objects of a data set in columns; images in the order COCO's evaluation takes them.
-
-    Attributes:
-        image_ids: N ids, ascending.
-        image_sizes: (N, 2) width and height in native pixels, NaN where the file has none.
-        file_names: N names, empty where the file has none.
-        category_ids: K ids, ascending.
-        category_names: K names.
-        object_ids: (G,) annotation ids.
-        image: (G,) int64, index into `image_ids`.
-        category: (G,) int64, index into `category_ids`.
-        boxes: (G, 4) float64 (x, y, width, height).
-        area: (G,) float64, the annotation's `area`; the box's where the file has none.
-        crowd: (G,) bool, COCO's `iscrowd`.
-        difficult: (G,) bool, PASCAL VOC's `difficult`.
-    """
-
-    image_ids: tuple[int | str, ...]
-    image_sizes: Array
-    file_names: tuple[str, ...]
-    category_ids: tuple[int, ...]
-    category_names: tuple[str, ...]
-    object_ids: Array
-    image: Array
-    category: Array
-    boxes: Array
-    area: Array
-    crowd: Array
-    difficult: Array
-
-    @property
-    def ignored(self) -> Array:
-        """(G,) bool: crowd and difficult objects count neither as found nor as missed."""
-        return self.crowd | self.difficult
-
-    @property
-    def num_images(self) -> int:
-        return len(self.image_ids)
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.category_ids)
-
-    def __len__(self) -> int:
-        return len(self.image)
+_LISTS = "an object with the lists 'images', 'annotations' and 'categories'"
 
 
-@dataclass(frozen=True)
-class Detections:
-    """Detections of one run in columns, in the order of the file.
+def read_coco(
+    path: str | Path, image_root: str | Path | None = None, *, with_images: bool = True
+) -> Records:
+    """Read a COCO JSON file.
 
-    Attributes:
-        image: (D,) int64, index into :attr:`GroundTruth.image_ids`.
-        category: (D,) int64, index into :attr:`GroundTruth.category_ids`.
-        boxes: (D, 4) float64 (x, y, width, height).
-        scores: (D,) float64.
-    """
-
-    image: Array
-    category: Array
-    boxes: Array
-    scores: Array
-
-    def __len__(self) -> int:
-        return len(self.image)
-
-    @property
-    def area(self) -> Array:
-        """(D,) box areas in native square pixels."""
-        return self.boxes[:, 2] * self.boxes[:, 3]
-
-
-def read_json(path: str | Path) -> Any:
-    """The content of a JSON file.
+    Args:
+        path: the file; an address of Detectron2's path manager is fetched.
+        image_root: folder that ``file_name`` is relative to; by default names stay as they are.
+        with_images: whether images need a file name and a size.
 
     Raises:
-        DataError: the file is missing, not readable or not JSON.
+        DataError: if the file is missing, not JSON or not in COCO's detection format. Faults of
+            single entries are left to :meth:`Records.refuse_faults`.
+    """
+    content = read_json(path)
+    has_mark = _has_mark(path)
+    return parse_coco(content, str(path), image_root, with_images=with_images, has_mark=has_mark)
+
+
+def read_json(path: str | Path, what: str = "annotation file") -> Any:
+    """The content of a JSON file, in any encoding of Unicode, with or without byte order mark.
+
+    Args:
+        path: the file.
+        what: what sentences call it.
+
+    Raises:
+        DataError: if the file is missing, unreadable or not JSON.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
+        content = Path(PathManager.get_local_path(str(path))).read_bytes()
+        return json.loads(content)
+    except FileNotFoundError as error:
+        raise DataError(f"The {what} {path} does not exist.") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: is not valid JSON ({error}).") from error
+        raise DataError(f"The {what} {path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"The {what} {path} is not JSON: {error}.") from error
 
 
-def load_ground_truth(source: str | Path | Mapping[str, Any], name: str = "") -> GroundTruth:
-    """Objects from COCO annotations (a file or its content).
-
-    `difficult` (PASCAL VOC) is read where an annotation has it; `area`, `iscrowd` are optional.
-
-    Args:
-        source: path of the file, or the dictionary it holds.
-        name: how error messages call the data; the path by default.
+def read_categories(path: str | Path) -> tuple[list[str], list[int | str]]:
+    """Names and ids of a file's categories, ordered by id.
 
     Raises:
-        DataError: a field is missing or malformed.
+        DataError: as :func:`read_coco`; also for malformed categories.
     """
-    if isinstance(source, Mapping):
-        data, name = source, name or "annotations"
-    else:
-        data, name = read_json(source), name or str(source)
-    if not isinstance(data, Mapping):
-        raise DataError(f"{name}: must be a JSON object with images, annotations and categories.")
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(data.get(key), list):
-            raise DataError(f"{name}: the list '{key}' is missing (COCO detection format).")
-
-    images = sorted(data["images"], key=lambda image: _sort_key(image, name, "image"))
-    image_ids = tuple(image["id"] for image in images)
-    categories = sorted(data["categories"], key=lambda c: _sort_key(c, name, "category"))
-    category_ids = tuple(category["id"] for category in categories)
-    for kind, ids in (("image", image_ids), ("category", category_ids)):
-        if len(set(ids)) != len(ids):
-            raise DataError(f"{name}: two entries have the same {kind} id.")
-
-    annotations = data["annotations"]
-    image = _indices(annotations, "image_id", image_ids, name, "annotation", "images")
-    category = _indices(annotations, "category_id", category_ids, name, "annotation", "categories")
-    boxes = _boxes(annotations, name, "annotation")
-    area = _numbers([a.get("area", np.nan) for a in annotations], name, "an annotation's area")
-    area = np.where(np.isnan(area), boxes[:, 2] * boxes[:, 3], area)
-    sides = [i.get(key, np.nan) for i in images for key in ("width", "height")]
-    sizes = _numbers(sides, name, "an image's width or height").reshape(-1, 2)
-    return GroundTruth(
-        image_ids=image_ids,
-        image_sizes=sizes,
-        file_names=tuple(str(i.get("file_name", "")) for i in images),
-        category_ids=category_ids,
-        category_names=tuple(str(c.get("name", c["id"])) for c in categories),
-        object_ids=np.array([a.get("id", n) for n, a in enumerate(annotations)], dtype=object),
-        image=image,
-        category=category,
-        boxes=boxes,
-        area=area,
-        crowd=np.array([bool(a.get("iscrowd", 0)) for a in annotations], dtype=bool),
-        difficult=np.array([bool(a.get("difficult", 0)) for a in annotations], dtype=bool),
-    )
+    content = read_json(path)
+    tally = Tally(f"The annotation file {path}", READING_RULES)
+    categories = content.get("categories") if isinstance(content, Mapping) else None
+    if not isinstance(categories, list) or not all(isinstance(c, dict) for c in categories):
+        raise DataError(f"The annotation file {path} is not COCO JSON: it must be {_LISTS}.")
+    names = _categories(categories, tally)
+    Records(tally.subject, [], [], [], tally).refuse_faults()
+    return list(names.values()), list(names)
 
 
-def load_detections(
-    source: str | Path | Sequence[Mapping[str, Any]], ground_truth: GroundTruth, name: str = ""
-) -> Detections:
-    """Detections from a COCO results list (a file or its content) of any framework.
-
-    An empty list is valid: nothing was detected.
-
-    Args:
-        source: path of the file, or the list it holds.
-        ground_truth: the data set that was detected on.
-        name: how error messages call the data; the path by default.
-
-    Raises:
-        DataError: a field is missing, an id is not in the annotations, a score is not finite or a
-            box lies wholly outside its image.
-    """
-    if isinstance(source, str | Path):
-        results, name = read_json(source), name or str(source)
-    else:
-        results, name = source, name or "results"
-    if isinstance(results, Mapping) or not isinstance(results, Sequence):
-        raise DataError(
-            f"{name}: must be a list of {{image_id, category_id, bbox, score}} (COCO results)."
-        )
-    image = _indices(results, "image_id", ground_truth.image_ids, name, "result", "images")
-    category = _indices(
-        results, "category_id", ground_truth.category_ids, name, "result", "categories"
-    )
-    boxes = _boxes(results, name, "result")
-    try:
-        scores = np.array([_field(r, "score", name, "result", n) for n, r in enumerate(results)])
-        scores = scores.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{name}: a score is not a number.") from error
-    bad = np.flatnonzero(~np.isfinite(scores))
-    if len(bad):
-        raise DataError(
-            f"{name}: result {bad[0]} has the score {scores[bad[0]]}; it must be finite."
-        )
-    _refuse_outside(boxes, ground_truth.image_sizes[image], results, name)
-    return Detections(image=image, category=category, boxes=boxes, scores=scores)
-
-
-def _sort_key(entry: Any, name: str, kind: str) -> tuple[bool, int | str]:
-    value = _field(entry, "id", name, kind)
-    if not isinstance(value, int | float | str):
-        raise DataError(f"{name}: the {kind} id {value!r} is neither a number nor text.")
-    return isinstance(value, str), value
-
-
-def _numbers(values: Sequence[Any], name: str, what: str) -> Array:
-    for value in values:
-        if not isinstance(value, int | float):
-            raise DataError(f"{name}: {what} is {value!r}, which is no number.")
-    try:
-        return np.array(values, dtype=np.float64)
-    except OverflowError as error:
-        raise DataError(f"{name}: {what} is too large for a number.") from error
-
-
-def _field(entry: Any, key: str, name: str, kind: str, number: int | None = None) -> Any:
-    if not isinstance(entry, Mapping) or key not in entry:
-        which = "an" if number is None and kind[0] in "aeiou" else "a"
-        which = f"{which} {kind}" if number is None else f"{kind} {number}"
-        raise DataError(f"{name}: {which} has no field '{key}'.")
-    return entry[key]
-
-
-def _indices(
-    entries: Sequence[Mapping[str, Any]],
-    key: str,
-    known: Iterable[int | str],
+def parse_coco(
+    content: Any,
     name: str,
-    kind: str,
-    where: str,
-) -> Array:
-    index = {value: n for n, value in enumerate(known)}
-    out = np.empty(len(entries), dtype=np.int64)
-    for number, entry in enumerate(entries):
-        value = _field(entry, key, name, kind, number)
-        try:
-            out[number] = index[value]
-        except (KeyError, TypeError) as error:
-            raise DataError(
-                f"{name}: {kind} {number} has {key} {value!r}, which is not among the "
-                f"{len(index)} {where} of the annotations."
-            ) from error
-    return out
-
-
-def _boxes(entries: Sequence[Mapping[str, Any]], name: str, kind: str) -> Array:
-    rows = [_field(entry, "bbox", name, kind, number) for number, entry in enumerate(entries)]
-    try:
-        boxes = np.array(rows, dtype=np.float64).reshape(len(rows), 4)
-    except (TypeError, ValueError) as error:
-        number = next((n for n, row in enumerate(rows) if not _is_box(row)), 0)
-        raise DataError(
-            f"{name}: {kind} {number} has the bbox {rows[number]!r}; "
-            "four numbers x, y, width, height are needed."
-        ) from error
-    bad = np.flatnonzero(~np.isfinite(boxes).all(1) | (boxes[:, 2:] < 0).any(1))
-    if len(bad):
-        raise DataError(
-            f"{name}: {kind} {bad[0]} has the bbox {boxes[bad[0]].tolist()}; x, y, width, height "
-            "must be finite, width and height not negative."
-        )
-    return boxes
-
-
-def _is_box(row: Any) -> bool:
-    return (
-        isinstance(row, Sequence)
-        and len(row) == 4
-        and all(isinstance(value, int | float) for value in row)
+    image_root: str | Path | None = None,
+    *,
+    with_images: bool = True,
+    has_mark: bool = False,
+) -> Records:
+    """As :func:`read_coco`, of a file's content; ``name`` is the file in sentences."""
+    subject = f"The annotation file {name}"
+    _check_lists(content, subject)
+    tally = Tally(subject, READING_RULES)
+    if has_mark:
+        tally.add("byte-order-mark", os.path.basename(name))
+    names = _categories(content["categories"], tally)
+    images = _images(content["images"], image_root, tally, with_images)
+    annotations = content.get("annotations", [])
+    # COCO's own "minival" files repeat annotation ids, and Detectron2 lets those pass.
+    reader = _AnnotationReader(images, names, tally, unique_ids="minival" not in name)
+    for number_, annotation in enumerate(annotations, start=1):
+        reader.add(annotation, number_)
+    reader.complete_keypoints()
+    return Records(
+        subject=subject,
+        class_names=list(names.values()),
+        category_ids=list(names),
+        images=images,
+        tally=tally,
+        image_root=None if image_root is None else str(image_root),
+        has_annotations="annotations" in content,
+        keypoint_names=_keypoint_names(content["categories"]),
     )
 
 
-def _refuse_outside(
-    boxes: Array, sizes: Array, entries: Sequence[Mapping[str, Any]], name: str
-) -> None:
-    # Comparisons with NaN (an image of unknown size) are False: nothing is refused there.
-    outside = (boxes[:, :2] > sizes + _OUTSIDE_TOLERANCE).any(1)
-    outside |= (boxes[:, :2] + boxes[:, 2:] < -_OUTSIDE_TOLERANCE).any(1)
-    bad = np.flatnonzero(outside)
-    if len(bad):
-        first = bad[0]
-        width, height = sizes[first]
+def _has_mark(path: str | Path) -> bool:
+    with open(PathManager.get_local_path(str(path)), "rb") as file:
+        return file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+
+
+def _check_lists(content: Any, subject: str) -> None:
+    if not isinstance(content, Mapping):
         raise DataError(
-            f"{name}: result {first} has the bbox {boxes[first].tolist()}, wholly outside its "
-            f"image {entries[first]['image_id']!r} of {width:g} x {height:g} pixels "
-            f"({len(bad)} such results); x, y, width, height in native pixels are needed."
+            f"{subject} is not COCO JSON: it must be {_LISTS}, not a {type(content).__name__}."
         )
+    for key in ("images", "categories", "annotations"):
+        value = content.get(key)
+        # The files of COCO's test sets have no annotations.
+        if value is None and key == "annotations" and key not in content:
+            continue
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            found = "is missing" if key not in content else "is something else"
+            raise DataError(
+                f"{subject} is not COCO JSON: {key!r} must be a list of objects and {found}."
+            )
+    for key in ("images", "categories"):
+        if not content[key]:
+            raise DataError(f"{subject} has no {key}: the list {key!r} is empty.")
+
+
+def _categories(categories: list[dict], tally: Tally) -> dict[int | str, str]:
+    """Category id to name, ordered by id, of the categories that are complete."""
+    names: dict[int | str, str] = {}
+    for category in categories:
+        key, name = entry_id(category.get("id")), category.get("name")
+        if key is None or not isinstance(name, str):
+            tally.add("incomplete-category", f"category {category.get('id')!r} with name {name!r}")
+        elif key in names:
+            tally.add("duplicate-category-id", f"category {key!r}")
+        else:
+            names[key] = name
+    return {key: names[key] for key in sorted(names, key=id_order)}
+
+
+def _keypoint_names(categories: list[dict]) -> tuple[str, ...]:
+    named = [c["keypoints"] for c in categories if isinstance(c.get("keypoints"), list)]
+    return tuple(map(str, named[0])) if named else ()
+
+
+def _images(
+    images: list[dict], image_root: Any, tally: Tally, with_images: bool
+) -> list[dict[str, Any]]:
+    """The images that are complete, ordered by id."""
+    root = "" if image_root is None else str(image_root)
+    records: dict[int | str, dict[str, Any]] = {}
+    for image in images:
+        key, file_name = entry_id(image.get("id")), image.get("file_name")
+        width, height = number(image.get("width")), number(image.get("height"))
+        sound = isinstance(file_name, str) and file_name != "" and width and height
+        if key is None or (with_images and not (sound and min(width, height) > 0)):
+            example = f"image {image.get('id')!r} with file_name {file_name!r}"
+            tally.add("incomplete-image", example)
+            continue
+        if key in records:
+            tally.add("duplicate-image-id", f"image {key!r}")
+            continue
+        if width is not image.get("width") or height is not image.get("height"):
+            tally.add("text-number", f"the size of image {key!r}")
+        records[key] = {
+            "file_name": _image_path(root, file_name or "", tally),
+            "height": height,
+            "width": width,
+            "image_id": key,
+            "annotations": [],
+        }
+    return [records[key] for key in sorted(records, key=id_order)]
+
+
+def _image_path(root: str, file_name: str, tally: Tally) -> str:
+    path = os.path.join(root, file_name)
+    if "\\" not in file_name or os.path.exists(path):
+        return path
+    tally.add("backslash", repr(file_name))
+    return os.path.join(root, os.path.normpath(file_name.replace("\\", "/")))
+
+
+class _AnnotationReader:
+    """Appends canonical annotations to the records of their images."""
+
+    def __init__(
+        self,
+        images: list[dict[str, Any]],
+        names: Mapping[int | str, str],
+        tally: Tally,
+        unique_ids: bool,
+    ) -> None:
+        self.images = images
+        self.image_ids = Ids(image["image_id"] for image in images)
+        self.category_ids = Ids(names)
+        self.tally = tally
+        self.unique_ids = unique_ids
+        self.seen: set[int | str] = set()
+        self.with_keypoints: list[dict[str, Any]] = []
+
+    def add(self, annotation: dict[str, Any], count: int) -> None:
+        """Read one annotation, the ``count``-th of the file."""
+        add = self.tally.add
+        key = entry_id(annotation.get("id"))
+        example = f"annotation {annotation.get('id')!r}"
+        box = annotation.get("bbox")
+        if box is None or "image_id" not in annotation or "category_id" not in annotation:
+            add("incomplete-annotation", example)
+            return
+        if key is None:
+            key = count
+            add("no-annotation-id", f"number {count}")
+        elif key in self.seen and self.unique_ids:
+            add("duplicate-annotation-id", example)
+        self.seen.add(key)
+        image = self._referred(self.image_ids, annotation, "image", example)
+        category = self._referred(self.category_ids, annotation, "category", example)
+        if annotation.get("ignore"):
+            add("ignore-flag", example)
+        crowd = self._crowd(annotation, example)
+        box = self._box(box, example)
+        if image is None or category is None or box is None:
+            return
+        canonical = {"id": key, "iscrowd": crowd, "bbox": box, "category_id": category}
+        canonical["bbox_mode"] = BoxMode.XYWH_ABS
+        self._add_shape(canonical, annotation, example)
+        if "difficult" in annotation:
+            canonical["difficult"] = flag(annotation["difficult"]) or 0
+        self.images[image]["annotations"].append(canonical)
+
+    def _referred(self, ids: Ids, annotation: dict, kind: str, example: str) -> int | None:
+        value = annotation[f"{kind}_id"]
+        ids.respelt = False
+        found = ids.find(value)
+        if found is None:
+            self.tally.add(f"unknown-{kind}", f"{example} with {kind}_id {value!r}")
+        elif ids.respelt:
+            self.tally.add("other-id", f"{example} with {kind}_id {value!r}")
+        return found
+
+    def _crowd(self, annotation: dict, example: str) -> int:
+        value = annotation.get("iscrowd", 0)
+        if type(value) is int and 0 <= value <= 1:
+            return value
+        meant = flag(value)
+        if meant is None:
+            self.tally.add("malformed-crowd", f"{example} with iscrowd {value!r}")
+            return 0
+        self.tally.add("other-flag", f"{example} with iscrowd {value!r}")
+        return meant
+
+    def _box(self, value: Any, example: str) -> list[int | float] | None:
+        if isinstance(value, list) and len(value) == 4 and all(map(is_number, value)):
+            box = value
+        else:
+            box = box_of(value)
+            if box is None:
+                self.tally.add("malformed-box", f"{example} with bbox {value!r}")
+                return None
+            self.tally.add("text-number", f"{example} with bbox {value!r}")
+        if box[2] < 0 or box[3] < 0:
+            self.tally.add("negative-box", f"{example} with bbox {value!r}")
+            return None
+        return box
+
+    def _add_shape(self, canonical: dict, annotation: dict, example: str) -> None:
+        """Add mask, area and keypoints."""
+        mask = None
+        if "segmentation" in annotation:
+            mask = usable_segmentation(annotation["segmentation"])
+            if mask is None:
+                self.tally.add("unusable-mask", example)
+            else:
+                canonical["segmentation"] = mask
+        area = annotation.get("area")
+        if not is_number(area):
+            area = number(area)
+            if area is not None:
+                self.tally.add("text-number", f"{example} with area {annotation['area']!r}")
+        box = canonical["bbox"]
+        if not area or area < 0:
+            area = box[2] * box[3] if mask is None else mask_area(mask)
+            if area or "area" not in annotation:
+                self.tally.add("computed-area", example)
+        canonical["area"] = area
+        if annotation.get("keypoints"):
+            keypoints = shifted_keypoints(annotation["keypoints"])
+            if keypoints is None:
+                self.tally.add("malformed-keypoints", example)
+            else:
+                canonical["keypoints"] = keypoints
+                self.with_keypoints.append(canonical)
+
+    def complete_keypoints(self) -> None:
+        """Give objects without keypoints as many invisible ones as the others have."""
+        if not self.with_keypoints:
+            return
+        length = len(self.with_keypoints[0]["keypoints"])
+        for other in self.with_keypoints:
+            if len(other["keypoints"]) != length:
+                self.tally.add("malformed-keypoints", f"annotation {other['id']!r}")
+        for image in self.images:
+            for annotation in image["annotations"]:
+                annotation.setdefault("keypoints", [0.5, 0.5, 0] * (length // 3))

@@ -1,74 +1,173 @@
-"""A registered data set as COCO annotations, with everything that decides what counts."""
+"""Objects of a data set in columns, for evaluation.
+
+Naming convention: N images, K classes, G objects. Boxes are (x, y, width, height) in native
+pixels, float64.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+import numpy as np
 from detectron2.structures import BoxMode
+from numpy.typing import NDArray
 
 from scb_d2.errors import DataError
 
-from .coco import GroundTruth, load_ground_truth, read_json
-from .voc import load_voc_difficult
+from .coco import parse_coco, read_coco
+from .records import Records
 
-__all__ = ["annotations_of", "category_id_of", "ground_truth_of"]
+__all__ = ["GroundTruth", "coco_of", "columns_of", "load_ground_truth"]
+
+Array = NDArray[Any]
 
 
-def annotations_of(dataset_name: str) -> dict[str, Any]:
-    """COCO annotations of a registered data set.
+@dataclass(frozen=True)
+class GroundTruth:
+    """Objects of a data set in columns; images in the order COCO's evaluation takes them.
 
-    A data set with a COCO file gives that file, with its areas and crowds. Of one in the layout of
-    PASCAL VOC (metadata `dirname` and `split`) the `difficult` flags are read from the XML, which
-    Detectron2's loader leaves out. The area of others is the box's.
+    Attributes:
+        image_ids: N ids, ascending.
+        image_sizes: (N, 2) width and height in native pixels, NaN where they are unknown.
+        file_names: N names, empty where the file has none.
+        category_ids: K ids, ascending.
+        category_names: K names.
+        object_ids: (G,) annotation ids.
+        image: (G,) int64, index into `image_ids`.
+        category: (G,) int64, index into `category_ids`.
+        boxes: (G, 4) float64 (x, y, width, height).
+        area: (G,) float64, square native pixels.
+        crowd: (G,) bool, COCO's `iscrowd`.
+        difficult: (G,) bool, PASCAL VOC's `difficult`.
+    """
+
+    image_ids: tuple[int | str, ...]
+    image_sizes: Array
+    file_names: tuple[str, ...]
+    category_ids: tuple[int | str, ...]
+    category_names: tuple[str, ...]
+    object_ids: Array
+    image: Array
+    category: Array
+    boxes: Array
+    area: Array
+    crowd: Array
+    difficult: Array
+
+    @property
+    def ignored(self) -> Array:
+        """(G,) bool: crowd and difficult objects count neither as found nor as missed."""
+        return self.crowd | self.difficult
+
+    @property
+    def num_images(self) -> int:
+        return len(self.image_ids)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.category_ids)
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+
+def load_ground_truth(source: str | Path | Mapping[str, Any], name: str = "") -> GroundTruth:
+    """Objects from COCO annotations (a file or its content).
+
+    `difficult` (PASCAL VOC) is read where an annotation has it; `area`, `iscrowd` and image sizes
+    are optional.
+
+    Args:
+        source: path of the file, or the dictionary it holds.
+        name: how error messages call the data; the path by default.
 
     Raises:
-        DataError: the annotations cannot be read.
+        DataError: a field is missing or malformed.
     """
-    meta = MetadataCatalog.get(dataset_name)
-    if hasattr(meta, "json_file") and not hasattr(meta, "dirname"):
-        data = read_json(meta.json_file)
-        if "annotations" not in data:
-            raise DataError(f"{meta.json_file}: has no annotations, so recall cannot be measured.")
-        return data
-    records = DatasetCatalog.get(dataset_name)
-    difficult = load_voc_difficult(meta.dirname, meta.split) if hasattr(meta, "dirname") else {}
-    annotations = []
-    for record in records:
-        flags = difficult.get(record["image_id"], [])
-        for number, annotation in enumerate(record.get("annotations", [])):
-            box = BoxMode.convert(
-                annotation["bbox"], BoxMode(annotation["bbox_mode"]), BoxMode.XYWH_ABS
-            )
-            flag = flags[number] if flags else annotation.get("difficult", 0)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": record["image_id"],
-                    "category_id": annotation["category_id"],
-                    "bbox": [float(value) for value in box],
-                    "area": float(annotation.get("area", box[2] * box[3])),
-                    "iscrowd": int(annotation.get("iscrowd", 0)),
-                    "difficult": int(flag),
-                }
-            )
-    images = [
-        {"id": record["image_id"], "file_name": record["file_name"]}
-        | {key: record[key] for key in ("width", "height") if key in record}
-        for record in records
+    if isinstance(source, Mapping):
+        records = parse_coco(source, name or "annotations", with_images=False)
+    else:
+        records = read_coco(source, with_images=False)
+    return columns_of(records)
+
+
+def columns_of(records: Records) -> GroundTruth:
+    """The objects of records in columns.
+
+    Raises:
+        DataError: if reading met an error, if there are no annotations, or if boxes are rotated.
+    """
+    records.refuse_faults()
+    if not records.has_annotations:
+        raise DataError(f"{records.subject} has no annotations, so nothing can be measured.")
+    pairs = [
+        (n, annotation)
+        for n, image in enumerate(records.images)
+        for annotation in image.get("annotations", ())
     ]
-    categories = [{"id": n, "name": name} for n, name in enumerate(meta.thing_classes)]
-    return {"images": images, "annotations": annotations, "categories": categories}
+    annotations = [annotation for _, annotation in pairs]
+    rotated = next((a for a in annotations if len(a["bbox"]) != 4), None)
+    if rotated is not None:
+        raise DataError(
+            f"{records.subject} has rotated boxes (annotation {rotated['id']!r}), which recall by "
+            "size does not measure."
+        )
+    sizes = [image.get(key) or np.nan for image in records.images for key in ("width", "height")]
+    ids = np.empty(len(annotations), dtype=object)
+    ids[:] = [a["id"] for a in annotations]
+    return GroundTruth(
+        image_ids=tuple(image["image_id"] for image in records.images),
+        image_sizes=np.array(sizes, dtype=np.float64).reshape(-1, 2),
+        file_names=tuple(str(image.get("file_name", "")) for image in records.images),
+        category_ids=tuple(records.category_ids),
+        category_names=tuple(records.class_names),
+        object_ids=ids,
+        image=np.array([n for n, _ in pairs], dtype=np.int64),
+        category=np.array([a["category_id"] for a in annotations], dtype=np.int64),
+        boxes=np.array([a["bbox"] for a in annotations], dtype=np.float64).reshape(-1, 4),
+        area=np.array([a["area"] for a in annotations], dtype=np.float64),
+        crowd=np.array([a["iscrowd"] for a in annotations], dtype=bool),
+        difficult=np.array([a.get("difficult", 0) for a in annotations], dtype=bool),
+    )
 
 
-def category_id_of(dataset_name: str) -> dict[int, int]:
-    """Category id in the annotations by the model's class index."""
-    meta = MetadataCatalog.get(dataset_name)
-    if hasattr(meta, "thing_dataset_id_to_contiguous_id"):
-        return {n: key for key, n in meta.thing_dataset_id_to_contiguous_id.items()}
-    return {n: n for n in range(len(meta.thing_classes))}
+def coco_of(records: Records, *, numbered: bool = False) -> dict[str, Any]:
+    """The content of a COCO JSON file that holds the same objects.
 
-
-def ground_truth_of(dataset_name: str) -> GroundTruth:
-    """Objects of a registered data set; see :func:`annotations_of`."""
-    return load_ground_truth(annotations_of(dataset_name), dataset_name)
+    Args:
+        records: a data set.
+        numbered: number images, annotations and categories from 1 in order instead of giving them
+            their own ids: what every implementation of COCO's evaluation can take.
+    """
+    image_ids = [image["image_id"] for image in records.images]
+    category_ids = list(records.category_ids)
+    if numbered:
+        image_ids = list(range(1, len(image_ids) + 1))
+        category_ids = list(range(1, len(category_ids) + 1))
+    images, annotations = [], []
+    for image_id, record in zip(image_ids, records.images, strict=True):
+        known = {key: record[key] for key in ("file_name", "width", "height") if key in record}
+        images.append({"id": image_id, **known})
+        for annotation in record.get("annotations", ()):
+            row = {key: value for key, value in annotation.items() if key != "bbox_mode"}
+            row["image_id"] = image_id
+            row["category_id"] = category_ids[annotation["category_id"]]
+            if numbered:
+                row["id"] = len(annotations) + 1
+            if annotation["bbox_mode"] == BoxMode.XYWH_ABS:
+                row["bbox"] = [float(value) for value in annotation["bbox"]]
+            if "keypoints" in annotation:
+                keypoints = annotation["keypoints"]
+                # Records have half a pixel more than COCO's files.
+                row["keypoints"] = [v if n % 3 == 2 else v - 0.5 for n, v in enumerate(keypoints)]
+                row["num_keypoints"] = sum(v > 0 for v in keypoints[2::3])
+            annotations.append(row)
+    pairs = zip(category_ids, records.class_names, strict=True)
+    categories = [{"id": key, "name": name} for key, name in pairs]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    if not records.has_annotations:
+        del content["annotations"]
+    return content

@@ -1,23 +1,30 @@
-"""Read the folder layout of PASCAL VOC, with the ``difficult`` flags that Detectron2 drops."""
+"""Read the folder layout of PASCAL VOC into canonical records."""
 
+from __future__ import annotations
+
+import codecs
 import os
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from detectron2.structures import BoxMode
+from PIL import Image
 
 from scb_d2.errors import DataError
 
-__all__ = [
-    "VocImage",
-    "VocObject",
-    "load_voc",
-    "load_voc_difficult",
-    "read_voc_xml",
-    "voc_image_ids",
-]
+from .images import header_size
+from .records import READING_RULES, Records
+from .tally import Tally
+from .values import flag, is_number, number
+
+__all__ = ["VocImage", "VocObject", "read_voc", "read_voc_xml", "voc_image_ids"]
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?\bencoding\s*=\s*["']([A-Za-z0-9._:-]+)["'][^>]*\?>""")
 
 
 @dataclass(frozen=True)
@@ -27,22 +34,20 @@ class VocObject:
     Attributes:
         name: class name.
         box: ``(xmin, ymin, xmax, ymax)`` as written, in 1-based inclusive pixel indices.
-        difficult: whether the file flags it as difficult; False where there is no flag.
-        tags: names of the XML elements that the object has.
+        difficult: the text of the flag, "" where there is none.
     """
 
     name: str
     box: tuple[float, float, float, float]
-    difficult: bool
-    tags: frozenset[str] = frozenset()
+    difficult: str = ""
 
 
 @dataclass(frozen=True)
 class VocImage:
-    """One VOC annotation file: image size in pixels and objects."""
+    """One VOC annotation file: image size in pixels (None where it has none) and objects."""
 
-    width: int
-    height: int
+    width: int | None
+    height: int | None
     objects: list[VocObject] = field(default_factory=list)
 
 
@@ -54,122 +59,188 @@ def voc_image_ids(dirname: str | Path, split: str) -> list[str]:
     """
     path = os.path.join(dirname, "ImageSets", "Main", f"{split}.txt")
     try:
-        with open(path, encoding="utf-8") as file:
-            rows = [line.split() for line in file if line.strip()]
+        with open(path, encoding="utf-8-sig") as file:
+            ids = [line.strip() for line in file if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"The VOC image list {path} cannot be read: {_reason(error)}.") from error
-    if not rows:
+    if not ids:
         raise DataError(f"The VOC image list {path} is empty: it must name one image id per line.")
-    for row in rows:
-        if len(row) != 1:
+    for image_id in ids:
+        # The lists of single classes have a second column; a name may hold spaces, too.
+        if len(image_id.split()) > 1 and not os.path.exists(_xml_path(dirname, image_id)):
             raise DataError(
-                f"The VOC image list {path} must name one image id per line, not {' '.join(row)!r}."
+                f"The VOC image list {path} must name one image id per line, not {image_id!r}."
             )
-    return [row[0] for row in rows]
+    return ids
 
 
 def read_voc_xml(path: str | Path) -> VocImage:
-    """Parse one VOC annotation file.
+    """Parse one VOC annotation file, in any encoding that Python knows.
 
     Raises:
-        DataError: if the file is missing, no XML or lacks the size or an object's name or box.
+        DataError: if the file is missing, no XML or lacks an object's name or box.
     """
-    try:
-        root = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"The VOC annotation file {path} cannot be read: {_reason(error)}."
-        ) from error
-    try:
-        width, height = (int(root.find("size").find(key).text) for key in ("width", "height"))
-    except (AttributeError, TypeError, ValueError) as error:
-        raise DataError(
-            f"The VOC annotation file {path} has no whole-numbered size/width and size/height."
-        ) from error
+    root = _parse(path)
+    for element in root.iter():  # names of tools may stand in a namespace
+        element.tag = element.tag.rpartition("}")[2]
+    size = root.find("size")
+    width, height = (
+        None if size is None else number((size.findtext(key) or "").strip())
+        for key in ("width", "height")
+    )
     objects = []
-    for number, element in enumerate(root.findall("object"), start=1):
+    for count, element in enumerate(root.findall("object"), start=1):
         try:
             name = element.find("name").text.strip()
             corners = element.find("bndbox")
             box = tuple(float(corners.find(k).text) for k in ("xmin", "ymin", "xmax", "ymax"))
         except (AttributeError, TypeError, ValueError) as error:
             raise DataError(
-                f"Object {number} of the VOC annotation file {path} lacks a name or a bndbox with "
+                f"Object {count} of the VOC annotation file {path} lacks a name or a bndbox with "
                 "numbers in xmin, ymin, xmax and ymax."
             ) from error
-        difficult = (element.findtext("difficult") or "0").strip() == "1"
-        tags = frozenset(child.tag for child in element)
-        objects.append(VocObject(name, box, difficult, tags))
-    return VocImage(width, height, objects)
+        objects.append(VocObject(name, box, (element.findtext("difficult") or "").strip()))
+    sized = width and height and min(width, height) > 0
+    return VocImage(int(width) if sized else None, int(height) if sized else None, objects)
 
 
-def load_voc(dirname: str | Path, split: str, class_names: Sequence[str]) -> list[dict]:
-    """Load a VOC-layout data set in Detectron2's standard format.
+def read_voc(dirname: str | Path, split: str, class_names: Sequence[str]) -> Records:
+    """Read a data set in the layout of PASCAL VOC.
 
-    Gives what Detectron2's own reader gives, a ``difficult`` flag (0 or 1) per annotation beside
-    it, and reads lists of a single image too.
+    On files as VOC's own it gives what Detectron2's reader gives, and the ``difficult`` flags.
 
     Args:
         dirname: folder with ``Annotations``, ``ImageSets/Main`` and ``JPEGImages``.
         split: name of the image list.
-        class_names: classes; ``category_id`` is the index into them.
-
-    Returns:
-        One dict per image; boxes are XYXY_ABS with 0-based xmin and ymin.
+        class_names: classes in the order of the model's outputs.
 
     Raises:
-        DataError: if a file is malformed or an object's class is not in ``class_names``.
+        DataError: if the image list cannot be used.
     """
-    class_ids = {name: index for index, name in enumerate(class_names)}
-    records = []
+    subject = f"The VOC data set {dirname} (split {split!r})"
+    tally = Tally(subject, READING_RULES)
+    classes = {name: index for index, name in enumerate(class_names)}
+    files = _image_files(os.path.join(dirname, "JPEGImages"))
+    records: dict[str, dict[str, Any]] = {}
+    count = 0
     for image_id in voc_image_ids(dirname, split):
-        path = os.path.join(dirname, "Annotations", f"{image_id}.xml")
-        image = read_voc_xml(path)
-        annotations = []
-        for obj in image.objects:
-            if obj.name not in class_ids:
-                raise DataError(
-                    f"The VOC annotation file {path} has an object of class {obj.name!r}, which is "
-                    f"none of the {len(class_ids)} class names of the data set."
-                )
-            xmin, ymin, xmax, ymax = obj.box
-            annotations.append(
-                {
-                    "category_id": class_ids[obj.name],
-                    "bbox": [xmin - 1.0, ymin - 1.0, xmax, ymax],
-                    "bbox_mode": BoxMode.XYXY_ABS,
-                    "difficult": int(obj.difficult),
-                }
-            )
-        records.append(
-            {
-                "file_name": os.path.join(dirname, "JPEGImages", f"{image_id}.jpg"),
-                "image_id": image_id,
-                "height": image.height,
-                "width": image.width,
-                "annotations": annotations,
-            }
-        )
-    return records
+        if image_id in records:
+            tally.add("duplicate-image-id", f"image {image_id!r}")
+            continue
+        file_name = os.path.join(dirname, "JPEGImages", files.get(image_id, f"{image_id}.jpg"))
+        record = {"file_name": file_name, "image_id": image_id, "annotations": []}
+        records[image_id] = record
+        path = _xml_path(dirname, image_id)
+        if os.path.isabs(image_id) or os.pardir in Path(image_id).parts:
+            continue  # the check of the images says that it leads out of the folder
+        try:
+            image = read_voc_xml(path)
+        except DataError as error:
+            tally.add("unreadable-annotation", str(error).rstrip("."))
+            continue
+        record["height"], record["width"] = _size(image, file_name, tally)
+        for number_, obj in enumerate(image.objects, start=1):
+            count += 1
+            example = f"object {number_} of {path}"
+            annotation = _annotation(obj, classes, example, tally)
+            if annotation is not None:
+                record["annotations"].append({"id": count, **annotation})
+    return Records(
+        subject=subject,
+        class_names=list(class_names),
+        category_ids=list(range(len(class_names))),
+        images=list(records.values()),
+        tally=tally,
+        image_root=os.path.join(dirname, "JPEGImages"),
+    )
 
 
-def load_voc_difficult(dirname: str | Path, split: str) -> dict[str, list[bool]]:
-    """The ``difficult`` flags of a VOC-layout data set.
-
-    Works for Detectron2's built-in VOC sets too; ``dirname`` and ``split`` are in their metadata.
-
-    Returns:
-        Image id to one flag per object, in the order of the file, which is that of the loaded
-        annotations.
-
-    Raises:
-        DataError: if a file is missing or malformed.
-    """
-    folder = os.path.join(dirname, "Annotations")
+def _annotation(
+    obj: VocObject, classes: dict[str, int], example: str, tally: Tally
+) -> dict[str, Any] | None:
+    if obj.name not in classes:
+        tally.add("unknown-class", f"{example} of class {obj.name!r}")
+        return None
+    boxed = f"{example} with bndbox {list(obj.box)}"
+    if not all(map(is_number, obj.box)):
+        tally.add("malformed-box", boxed)
+        return None
+    xmin, ymin, xmax, ymax = obj.box
+    # Corners are inclusive pixel indices that start at 1.
+    box = [xmin - 1.0, ymin - 1.0, xmax - (xmin - 1.0), ymax - (ymin - 1.0)]
+    if box[2] < 0 or box[3] < 0:
+        tally.add("negative-box", boxed)
+        return None
+    difficult = flag(obj.difficult)
+    if difficult is None:
+        # Some tools count levels of difficulty; a word such as "Unspecified" says nothing.
+        difficult = int(number(obj.difficult) is not None)
+        tally.add("other-flag", f"{example} with difficult {obj.difficult!r}")
     return {
-        image_id: [o.difficult for o in read_voc_xml(f"{folder}/{image_id}.xml").objects]
-        for image_id in voc_image_ids(dirname, split)
+        "category_id": classes[obj.name],
+        "bbox": box,
+        "bbox_mode": BoxMode.XYWH_ABS,
+        "iscrowd": 0,
+        "difficult": difficult,
+        "area": box[2] * box[3],
     }
+
+
+def _size(image: VocImage, file_name: str, tally: Tally) -> tuple[int | None, int | None]:
+    """Height and width."""
+    if image.width is not None:
+        return image.height, image.width
+    try:
+        width, height = header_size(file_name)
+    except FileNotFoundError:
+        return None, None  # the check of the images says that it is missing
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        tally.add("unreadable-image-size", file_name)
+        return None, None
+    tally.add("size-from-image", file_name)
+    return height, width
+
+
+def _image_files(folder: str) -> dict[str, str]:
+    """Image id to file name, of the images in a folder; .jpg before other suffixes."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return {}
+    found: dict[str, str] = {}
+    for name in names:
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in _SUFFIXES and (suffix == ".jpg" or stem not in found):
+            found[stem] = name
+    return found
+
+
+def _xml_path(dirname: str | Path, image_id: str) -> str:
+    return os.path.join(dirname, "Annotations", f"{image_id}.xml")
+
+
+def _parse(path: str | Path) -> ElementTree.Element:
+    """The root of an XML file; expat itself knows few encodings."""
+    try:
+        content = Path(path).read_bytes()
+        declared = _DECLARED.match(content)
+        if declared is None:
+            return ElementTree.fromstring(content)
+        encoding = declared[1].decode("ascii")
+        try:
+            codecs.lookup(encoding)
+        except LookupError as error:
+            raise DataError(
+                f"The VOC annotation file {path} declares the unknown encoding {encoding!r}."
+            ) from error
+        # A text must not declare an encoding.
+        return ElementTree.fromstring(content[declared.end() :].decode(encoding))
+    except (OSError, ElementTree.ParseError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"The VOC annotation file {path} cannot be read: {_reason(error)}."
+        ) from error
 
 
 def _reason(error: Exception) -> str:

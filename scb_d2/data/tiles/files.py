@@ -12,7 +12,8 @@ from typing import Any
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
-from scb_d2.data.reader.coco import load_ground_truth, read_json
+from scb_d2.data.reader.coco import read_coco
+from scb_d2.data.reader.ground_truth import coco_of
 from scb_d2.errors import ConfigError, DataError
 from scb_d2.utils.files import staged_directory
 
@@ -79,8 +80,8 @@ def _parts(files: Sequence[str]) -> dict[str, dict[str, Any]]:
     parts: dict[str, dict[str, Any]] = {}
     owner: dict[str, str] = {}
     for file in files:
-        name, data = Path(file).stem, read_json(file)
-        load_ground_truth(data, file)  # checks it
+        name, records = Path(file).stem, read_coco(file, with_images=False)
+        data = coco_of(records.refuse_faults())
         if name in parts:
             raise ConfigError(f"two of the annotation files are called {name}.json.")
         parts[name] = data

@@ -22,6 +22,7 @@ from scb_d2.data.checks.datasets import (
 )
 from scb_d2.data.checks.report import DatasetReport
 from scb_d2.data.mapper import CheckedDatasetMapper
+from scb_d2.data.reader.catalog import load_through_reader
 from scb_d2.engine.device import available_amp, available_device
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
@@ -91,6 +92,7 @@ def load_lazy_config(config_file: str, opts: list[str] | None = None) -> DictCon
         raise ConfigError(f"{path} is not valid Python: {reason}.") from None
     try:
         _complete(cfg, path, opts or [])
+        load_through_reader(_dataset_names(cfg, _TRAIN_NAMES) + _dataset_names(cfg, _TEST_NAMES))
     except OmegaConfBaseException as error:  # such as ${...} of what is not there
         raise ConfigError(f"{path}: {_first_line(error)}.") from None
     return cfg

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
 
 from scb_d2.config import add_scb_config
 from scb_d2.data.checks.datasets import (
@@ -112,7 +113,6 @@ def test_train_and_test_must_agree_in_classes(cfg: CfgNode, tmp_path: Path) -> N
         ("RetinaNet", "MODEL.RETINANET.NUM_CLASSES"),
         ("ScaleBalancedRetinaNet", "MODEL.RETINANET.NUM_CLASSES"),
         ("GeneralizedRCNN", "MODEL.ROI_HEADS.NUM_CLASSES"),
-        ("PanopticFPN", "MODEL.ROI_HEADS.NUM_CLASSES"),
     ],
 )
 def test_the_models_class_count_must_fit(cfg: CfgNode, architecture: str, key: str) -> None:
@@ -183,8 +183,16 @@ def test_shapes_are_made_by_the_check(cfg: CfgNode, tmp_path: Path) -> None:
     assert Path(MetadataCatalog.get("shapes_val").json_file).is_file()
 
 
-def test_data_sets_of_the_users_own_code_pass_unread(cfg: CfgNode) -> None:
-    DatasetCatalog.register("coded", list)
+def test_data_sets_of_the_users_own_code_are_read_too(cfg: CfgNode) -> None:
+    box = {"bbox": [1, 2, 11, 14], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 1}
+    record = {"file_name": "a.png", "image_id": 7, "height": 30, "width": 40, "annotations": [box]}
+    DatasetCatalog.register("coded", lambda: [record])
     MetadataCatalog.get("coded").thing_classes = ["cat", "dog"]
     cfg.DATASETS.TEST = ("coded",)
-    assert check_datasets(cfg)[1].findings == []
+    report = check_datasets(cfg)[1]
+    assert [(f.severity, f.code) for f in report.findings] == [("note", "unused-category")]
+    record["annotations"] = [{**box, "category_id": 2}]
+    assert _error(cfg).startswith(
+        "The data set 'coded' has annotations of a category_id that is not among its categories: "
+        "1 (annotation 1 of image 7 with category_id 2)."
+    )

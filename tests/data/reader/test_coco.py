@@ -2,7 +2,8 @@
 
 import pytest
 
-from scb_d2.data.reader.coco import load_detections, load_ground_truth
+from scb_d2.data.reader.detections import load_detections
+from scb_d2.data.reader.ground_truth import load_ground_truth
 from scb_d2.errors import DataError
 from tests.evaluation.scenes import annotations, result
 
@@ -50,11 +51,11 @@ def test_results_must_be_a_list():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda d: d.pop("categories"), "'categories' is missing"),
-        (lambda d: d["annotations"][0].pop("bbox"), "'bbox'"),
+        (lambda d: d.pop("categories"), "'categories' must be a list of objects and is missing"),
+        (lambda d: d["annotations"][0].pop("bbox"), "a category_id or a bbox: 1"),
         (lambda d: d["annotations"][0].update(image_id=9), "image_id 9"),
-        (lambda d: d["images"].append({"width": 3}), "'id'"),
-        (lambda d: d["images"].append({"id": 1}), "same image id"),
+        (lambda d: d["images"].append({"width": 3}), "images without an id"),
+        (lambda d: d["images"].append({"id": 1}), "image ids that are used more than once"),
     ],
 )
 def test_bad_annotations(change, says):
@@ -80,7 +81,7 @@ def test_optional_fields_of_annotations():
 def test_files_that_are_not_json(tmp_path, content):
     path = tmp_path / "truth.json"
     path.write_text(content)
-    with pytest.raises(DataError, match="not valid JSON"):
+    with pytest.raises(DataError, match="is not JSON"):
         load_ground_truth(path)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="does not exist"):
         load_ground_truth(tmp_path / "none.json")

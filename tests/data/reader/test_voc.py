@@ -3,16 +3,14 @@
 from pathlib import Path
 
 import pytest
+from detectron2.data import DatasetCatalog
 from detectron2.data.datasets.pascal_voc import load_voc_instances
-from detectron2.evaluation import PascalVOCDetectionEvaluator
-from detectron2.structures import Boxes, Instances
-from torch import tensor
+from detectron2.structures import BoxMode
 
-from scb_d2.data.checks.voc_annotations import check_voc
-from scb_d2.data.reader.voc import load_voc, load_voc_difficult
+from scb_d2.data.reader.voc import read_voc
 from scb_d2.data.registration import register_voc
 from scb_d2.errors import DataError
-from tests.data.builders import voc_object, write_voc
+from tests.data.builders import check_voc, voc_object, write_voc
 
 CLASSES = ["cat", "dog"]
 
@@ -25,45 +23,25 @@ def _errors(folder: Path) -> list[str]:
 def test_reads_what_detectron2_reads_and_the_difficult_flags(tmp_path: Path) -> None:
     objects = voc_object() + voc_object("dog", (1, 1, 40, 30), difficult=1)
     folder = write_voc(tmp_path / "voc", {"000001": objects, "000002": "", "x": voc_object()})
-    records = load_voc(folder, "val", CLASSES)
-    flags = [[ann.pop("difficult") for ann in record["annotations"]] for record in records]
-    assert flags == [[0, 1], [], [0]]
+    records = read_voc(folder, "val", CLASSES).refuse_faults().images
+    rows = [ann for record in records for ann in record["annotations"]]
+    assert [row.pop("difficult") for row in rows] == [0, 1, 0]
+    assert [row.pop("id") for row in rows] == [1, 2, 3]
+    assert [row.pop("area") for row in rows] == [10 * 12, 40 * 30, 10 * 12]
+    for row in rows:
+        assert row.pop("iscrowd") == 0
+        row["bbox"] = BoxMode.convert(row["bbox"], row["bbox_mode"], BoxMode.XYXY_ABS)
+        row["bbox_mode"] = BoxMode.XYXY_ABS
     assert records == load_voc_instances(str(folder), "val", CLASSES)
-    assert load_voc_difficult(folder, "val") == {
-        "000001": [False, True],
-        "000002": [],
-        "x": [False],
-    }
     assert _errors(folder) == []
 
 
 def test_a_list_of_one_image_and_boxes_with_decimals(tmp_path: Path) -> None:
     objects = voc_object(box=(1.5, 2, 8.5, 9), difficult=None)
     folder = write_voc(tmp_path / "voc", {"one": objects})
-    (record,) = load_voc(folder, "val", CLASSES)
-    assert record["annotations"][0]["bbox"] == [0.5, 1.0, 8.5, 9.0]
-    assert (
-        check_voc("mine", folder, "val", CLASSES, evaluation=False).findings[0].severity == "note"
-    )
-    assert _errors(folder) == [
-        f"The VOC data set {folder} (split 'val') has objects without the pose, truncated and "
-        "difficult elements or whole-numbered box that Detectron2's VOC evaluation needs: 1 "
-        f"(object 1 of {folder}/Annotations/one.xml)."
-    ]
-
-
-@pytest.mark.parametrize("year", [2007, 2012])
-def test_detectron2s_voc_evaluator_takes_a_registered_data_set(tmp_path: Path, year: int) -> None:
-    folder = write_voc(tmp_path / "voc", {"a": voc_object(), "b": voc_object("dog")})
-    register_voc("mine_voc", folder, "val", CLASSES, year)
-    evaluator = PascalVOCDetectionEvaluator("mine_voc")
-    evaluator.reset()
-    for image_id, label in (("a", 0), ("b", 1)):
-        found = Instances((30, 40))
-        found.pred_boxes = Boxes(tensor([[1.0, 2.0, 11.0, 14.0]]))
-        found.scores, found.pred_classes = tensor([0.9]), tensor([label])
-        evaluator.process([{"image_id": image_id}], [{"instances": found}])
-    assert evaluator.evaluate()["bbox"]["AP50"] == pytest.approx(100.0)
+    (record,) = read_voc(folder, "val", CLASSES).images
+    assert record["annotations"][0]["bbox"] == [0.5, 1.0, 8.0, 8.0]
+    assert _errors(folder) == []
 
 
 @pytest.mark.parametrize(
@@ -81,8 +59,8 @@ def test_detectron2s_voc_evaluator_takes_a_registered_data_set(tmp_path: Path, y
         ),
         (
             voc_object(box=(1, 3, "nan", 14)),
-            "has boxes that are not finite: 1 (object 1 of voc/Annotations/a.xml with bndbox "
-            "[1.0, 3.0, nan, 14.0]).",
+            "has boxes that are not four finite numbers [x, y, width, height]: 1 (object 1 of "
+            "voc/Annotations/a.xml with bndbox [1.0, 3.0, nan, 14.0]).",
         ),
         (
             "<object></object>",
@@ -129,7 +107,7 @@ def test_image_lists(text: str | None, message: str) -> None:
     path.unlink() if text is None else path.write_text(text)
     assert _errors(folder) == [f"The VOC image list {path} {message}"]
     with pytest.raises(DataError):
-        load_voc_difficult(folder, "val")
+        read_voc(folder, "val", CLASSES)
 
 
 def test_flat_outside_and_difficult_boxes_do_not_stop_a_run(tmp_path: Path) -> None:
@@ -146,5 +124,6 @@ def test_flat_outside_and_difficult_boxes_do_not_stop_a_run(tmp_path: Path) -> N
 
 def test_an_object_of_unknown_class_stops_the_loader_too(tmp_path: Path) -> None:
     folder = write_voc(tmp_path / "voc", {"a": voc_object("cow")})
-    with pytest.raises(DataError, match="class 'cow', which is none of the 2 class names"):
-        load_voc(folder, "val", CLASSES)
+    register_voc("cows", folder, "val", CLASSES)
+    with pytest.raises(DataError, match=r"not among its class names: 1 .* of class 'cow'"):
+        DatasetCatalog.get("cows")

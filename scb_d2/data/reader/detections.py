@@ -1,0 +1,157 @@
+"""Detections in columns, read from COCO results and checked against the objects.
+
+Naming convention: D detections. Boxes are (x, y, width, height) in native pixels, float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scb_d2.errors import DataError
+
+from .coco import read_json
+from .ground_truth import GroundTruth
+from .values import Ids, box_of
+
+__all__ = ["Detections", "load_detections"]
+
+Array = NDArray[Any]
+# A box this far outside its image is taken for a wrong format, not for a rough edge.
+_OUTSIDE_TOLERANCE = 1.0
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Detections of one run in columns, in the order of the file.
+
+    Attributes:
+        image: (D,) int64, index into :attr:`GroundTruth.image_ids`.
+        category: (D,) int64, index into :attr:`GroundTruth.category_ids`.
+        boxes: (D, 4) float64 (x, y, width, height).
+        scores: (D,) float64.
+    """
+
+    image: Array
+    category: Array
+    boxes: Array
+    scores: Array
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @property
+    def area(self) -> Array:
+        """(D,) box areas in native square pixels."""
+        return self.boxes[:, 2] * self.boxes[:, 3]
+
+
+def load_detections(
+    source: str | Path | Sequence[Mapping[str, Any]], ground_truth: GroundTruth, name: str = ""
+) -> Detections:
+    """Detections from a COCO results list (a file or its content) of any framework.
+
+    An empty list is valid: nothing was detected.
+
+    Args:
+        source: path of the file, or the list it holds.
+        ground_truth: the data set that was detected on.
+        name: how error messages call the data; the path by default.
+
+    Raises:
+        DataError: a field is missing, an id is not in the annotations, a score is not finite or a
+            box lies wholly outside its image.
+    """
+    if isinstance(source, str | Path):
+        results, name = read_json(source, "results file"), name or str(source)
+    else:
+        results, name = source, name or "results"
+    if isinstance(results, Mapping) or not isinstance(results, Sequence):
+        raise DataError(
+            f"{name}: must be a list of {{image_id, category_id, bbox, score}} (COCO results)."
+        )
+    image = _indices(results, "image_id", ground_truth.image_ids, name, "images")
+    category = _indices(results, "category_id", ground_truth.category_ids, name, "categories")
+    boxes = _boxes(results, name)
+    try:
+        scores = np.array([_field(r, "score", name, n) for n, r in enumerate(results)])
+        scores = scores.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{name}: a score is not a number.") from error
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if len(bad):
+        raise DataError(
+            f"{name}: result {bad[0]} has the score {scores[bad[0]]}; it must be finite."
+        )
+    _refuse_outside(boxes, ground_truth.image_sizes[image], results, name)
+    return Detections(image=image, category=category, boxes=boxes, scores=scores)
+
+
+def _field(entry: Any, key: str, name: str, number: int) -> Any:
+    if not isinstance(entry, Mapping) or key not in entry:
+        raise DataError(f"{name}: result {number} has no field '{key}'.")
+    return entry[key]
+
+
+def _indices(
+    entries: Sequence[Mapping[str, Any]],
+    key: str,
+    known: tuple[int | str, ...],
+    name: str,
+    where: str,
+) -> Array:
+    ids = Ids(known)
+    out = np.empty(len(entries), dtype=np.int64)
+    for number, entry in enumerate(entries):
+        value = _field(entry, key, name, number)
+        found = ids.find(value)
+        if found is None:
+            raise DataError(
+                f"{name}: result {number} has {key} {value!r}, which is not among the "
+                f"{len(ids)} {where} of the annotations."
+            )
+        out[number] = found
+    return out
+
+
+def _boxes(entries: Sequence[Mapping[str, Any]], name: str) -> Array:
+    rows = [_field(entry, "bbox", name, number) for number, entry in enumerate(entries)]
+    try:
+        boxes = np.array(rows, dtype=np.float64).reshape(len(rows), 4)
+    except (TypeError, ValueError) as error:
+        number = next((n for n, row in enumerate(rows) if box_of(row) is None), 0)
+        raise DataError(
+            f"{name}: result {number} has the bbox {rows[number]!r}; "
+            "four numbers x, y, width, height are needed."
+        ) from error
+    bad = np.flatnonzero(~np.isfinite(boxes).all(1) | (boxes[:, 2:] < 0).any(1))
+    if len(bad):
+        raise DataError(
+            f"{name}: result {bad[0]} has the bbox {boxes[bad[0]].tolist()}; x, y, width, height "
+            "must be finite, width and height not negative."
+        )
+    return boxes
+
+
+def _refuse_outside(
+    boxes: Array, sizes: Array, entries: Sequence[Mapping[str, Any]], name: str
+) -> None:
+    # Comparisons with NaN (an image of unknown size) are False: nothing is refused there.
+    outside = (boxes[:, :2] > sizes + _OUTSIDE_TOLERANCE).any(1)
+    outside |= (boxes[:, :2] + boxes[:, 2:] < -_OUTSIDE_TOLERANCE).any(1)
+    bad = np.flatnonzero(outside)
+    if len(bad):
+        first = bad[0]
+        width, height = sizes[first]
+        raise DataError(
+            f"{name}: result {first} has the bbox {boxes[first].tolist()}, wholly outside its "
+            f"image {entries[first]['image_id']!r} of {width:g} x {height:g} pixels "
+            f"({len(bad)} such results); x, y, width, height in native pixels are needed."
+        )
