@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 from detectron2.structures import BoxMode
 
-from scb_d2.matches.anchors import AnchorGeometry
-from scb_d2.matches.collect import collect_matches
-from scb_d2.matches.network_input import fixed_input
+from scb_d2.matches.anchors import AnchorGeometry, ImageAnchors
+from scb_d2.matches.collect import collect_matches, match_image
+from scb_d2.matches.network_input import InputRule, fixed_input
 from scb_d2.matches.setup import load_setup
 
-from .harness import Ratio, from_pairs, seconds
+from .harness import Ratio, compare, from_pairs, seconds
 
 # Mean objects per image of COCO, and its usual photograph sizes (height, width).
 _MEAN_OBJECTS = 7.3
@@ -70,3 +71,22 @@ def measure(device: str, quick: bool) -> Iterator[Ratio]:
     yield from_pairs(label, [(seconds(collect), allowed)], "s", target=1.0)
     early, late = marks
     yield from_pairs(f"{name}, memory / after a fifth", [(late, early)], "MiB", target=1.05)
+    few = list(random_images(20))
+    near, whole = (
+        partial(_match_all, few, kind(setup.model), rule)
+        for kind in (AnchorGeometry, _WithoutGrids)
+    )
+    name = "match counts of 20 such images / over all anchors"
+    yield compare(name, near, whole, pairs=2 if quick else 9)
+
+
+class _WithoutGrids(AnchorGeometry):
+    """Looks at all anchors, as where they form no grids."""
+
+    def anchors(self, image_size: tuple[int, int]) -> ImageAnchors:
+        return super().anchors(image_size)._replace(grid=None)
+
+
+def _match_all(records: list[dict[str, Any]], geometry: AnchorGeometry, rule: InputRule) -> None:
+    for record in records:
+        match_image(record, geometry, rule, "input")
