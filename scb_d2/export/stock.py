@@ -24,7 +24,10 @@ from scb_d2.modeling import (
     ScaleBalancedFCOS,
     ScaleBalancedRes5ROIHeads,
     ScaleBalancedRetinaNet,
+    ScaleBalancedRotatedFastRCNNOutputLayers,
     ScaleBalancedRPN,
+    ScaleBalancedRROIHeads,
+    ScaleBalancedRRPN,
     ScaleBalancedStandardROIHeads,
 )
 from scb_d2.modeling.build_errors import CLASS_KEYS
@@ -43,6 +46,9 @@ _OURS = (
     ScaleBalancedFastRCNNOutputLayers,
     ScaleBalancedMatcher,
     ScaleBalancedRPN,
+    ScaleBalancedRROIHeads,
+    ScaleBalancedRRPN,
+    ScaleBalancedRotatedFastRCNNOutputLayers,
     ScaleBalancedRes5ROIHeads,
     ScaleBalancedRetinaNet,
     ScaleBalancedStandardROIHeads,

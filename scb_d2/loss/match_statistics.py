@@ -57,8 +57,8 @@ class MatchStatistics:
             match_counts: (G,) M of every object of the batch.
             weights: (P,) weight of every positive anchor as the loss used it.
             losses: (P,) weighted loss of every positive anchor.
-            matched_gt_boxes: (P, 4) box of the object of every positive anchor, XYXY,
-                network-input pixels.
+            matched_gt_boxes: (P, 4) box of the object of every positive anchor, XYXY, or (P, 5)
+                rotated, network-input pixels.
         """
         self.log_matches(match_counts)
         self.log_losses(weights, losses, matched_gt_boxes)
@@ -85,7 +85,7 @@ class MatchStatistics:
             values["mean_weight"] = float(weights.mean())
         total = float(losses.sum())
         if total > 0:
-            area = (matched_gt_boxes[:, 2:] - matched_gt_boxes[:, :2]).prod(dim=1)
+            area = _areas(matched_gt_boxes)
             per_size = losses.new_zeros(len(SIZE_NAMES)).index_add_(0, size_index(area), losses)
             for size, loss in zip(SIZE_NAMES, per_size.tolist(), strict=True):
                 values[f"loss_share_input_{size}"] = loss / total
@@ -98,6 +98,12 @@ class MatchStatistics:
         for name, value in values.items():
             storage.put_scalar(self.prefix + name, value)
         storage._current_prefix = scope
+
+
+def _areas(boxes: Tensor) -> Tensor:
+    if boxes.shape[1] == 5:  # rotated: centre, width, height, angle
+        return boxes[:, 2] * boxes[:, 3]
+    return (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
 
 
 def warn_if_all_positive(num_positive: int, num_anchors: int, anchor_matcher: Matcher) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from detectron2.modeling.matcher import Matcher
-from detectron2.structures import Boxes, pairwise_iou
+from detectron2.structures import Boxes, RotatedBoxes, pairwise_iou, pairwise_iou_rotated
 from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
 
@@ -124,8 +124,8 @@ def match_boxes(gt_boxes: Boxes, anchors: Boxes, matcher: Matcher) -> tuple[Tens
     :mod:`scb_d2.loss.matching_in_blocks` and the argument ``matching`` of the latter.
 
     Args:
-        gt_boxes: G boxes, pixels.
-        anchors: R boxes, pixels.
+        gt_boxes: G boxes, pixels; ``Boxes`` or ``RotatedBoxes``.
+        anchors: R boxes, pixels, of the same class.
         matcher: Detectron2's or a subclass.
 
     Returns:
@@ -133,7 +133,9 @@ def match_boxes(gt_boxes: Boxes, anchors: Boxes, matcher: Matcher) -> tuple[Tens
     """
     if _fits_blocks(gt_boxes, anchors, matcher):
         return _match_in_blocks(gt_boxes, anchors, matcher)
-    quality = retry_if_cuda_oom(pairwise_iou)(gt_boxes, anchors)
+    rotated = isinstance(gt_boxes, RotatedBoxes)
+    table = pairwise_iou_rotated if rotated else pairwise_iou
+    quality = retry_if_cuda_oom(table)(gt_boxes, anchors)
     if type(matcher) is Matcher and quality.numel():
         matched_idxs, anchor_labels = retry_if_cuda_oom(_match_table)(quality, matcher)
     else:

@@ -11,6 +11,11 @@ from .roi_heads import (
     ScaleBalancedRes5ROIHeads,
     ScaleBalancedStandardROIHeads,
 )
+from .rotated import (
+    ScaleBalancedRotatedFastRCNNOutputLayers,
+    ScaleBalancedRROIHeads,
+    ScaleBalancedRRPN,
+)
 from .rpn import ScaleBalancedRPN
 
 __all__ = [
@@ -19,8 +24,11 @@ __all__ = [
     "ScaleBalancedFCOS",
     "ScaleBalancedFastRCNNOutputLayers",
     "ScaleBalancedRPN",
+    "ScaleBalancedRROIHeads",
+    "ScaleBalancedRRPN",
     "ScaleBalancedRes5ROIHeads",
     "ScaleBalancedRetinaNet",
+    "ScaleBalancedRotatedFastRCNNOutputLayers",
     "ScaleBalancedStandardROIHeads",
     "build_model",
     "check_model",

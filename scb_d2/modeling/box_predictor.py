@@ -150,8 +150,9 @@ class ScaleBalancedFastRCNNOutputLayers(FastRCNNOutputLayers):
     def _deltas_of_classes(
         self, proposal_deltas: Tensor, gt_classes: Tensor, foreground: Tensor
     ) -> Tensor:
-        """(P, 4) deltas that each foreground proposal's class predicts."""
-        if proposal_deltas.shape[1] == 4:  # class-agnostic
+        """(P, 4) deltas that each foreground proposal's class predicts; (P, 5) of rotated boxes."""
+        box_dim = len(self.box2box_transform.weights)
+        if proposal_deltas.shape[1] == box_dim:  # class-agnostic
             return proposal_deltas[foreground]
-        per_class = proposal_deltas.view(len(gt_classes), self.num_classes, 4)
+        per_class = proposal_deltas.view(len(gt_classes), self.num_classes, box_dim)
         return per_class[foreground, gt_classes[foreground]]

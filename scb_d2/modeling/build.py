@@ -25,15 +25,19 @@ logger = logging.getLogger(__name__)
 META_ARCHITECTURES = {"RetinaNet": "ScaleBalancedRetinaNet"}
 """Stock meta-architecture -> ours, for those that label anchors themselves."""
 
-PROPOSAL_GENERATORS = {"RPN": "ScaleBalancedRPN"}
+PROPOSAL_GENERATORS = {"RPN": "ScaleBalancedRPN", "RRPN": "ScaleBalancedRRPN"}
 """Stock proposal generator -> ours."""
 
 ROI_HEADS = {
     "CascadeROIHeads": "ScaleBalancedCascadeROIHeads",
+    "RROIHeads": "ScaleBalancedRROIHeads",
     "Res5ROIHeads": "ScaleBalancedRes5ROIHeads",
     "StandardROIHeads": "ScaleBalancedStandardROIHeads",
 }
 """Stock ROI heads -> ours."""
+
+ROTATED = ("RRPN", "RROIHeads")
+"""Those that need Detectron2's compiled operators."""
 
 
 def build_model(cfg: CfgNode) -> nn.Module:
@@ -137,7 +141,7 @@ def _swap_names(cfg: CfgNode, chosen: set[str]) -> set[str]:
     """Replace names in place; return the stages that the architecture can weight."""
     available = set()
     for _, node, key, registry, twins in _parts(cfg):
-        twin = twins.get(node[key], node[key])
+        twin = node[key] if _lacks_operators(node[key]) else twins.get(node[key], node[key])
         stages = set(getattr(_registered(registry, twin), "scb_stages", ()))
         available |= stages
         if stages.intersection(chosen):
@@ -187,14 +191,30 @@ def _named(parts: list[tuple]) -> str:
     return " with ".join(f"{label} {node[key]!r}" for label, node, key, _, _ in parts)
 
 
+def _lacks_operators(name: str) -> bool:
+    return name in ROTATED and not _has_operators()
+
+
+def _has_operators() -> bool:
+    try:
+        from detectron2 import _C  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 def _supported() -> str:
     ours = {name for name, known in META_ARCH_REGISTRY if getattr(known, "scb_stages", ())}
     two_stage = ("GeneralizedRCNN", "PanopticFPN", "ProposalNetwork")
     return (
         f"the meta-architectures {', '.join(sorted(ours | set(META_ARCHITECTURES)))}; and "
-        f"{', '.join(two_stage)} with the proposal generator {', '.join(PROPOSAL_GENERATORS)} "
-        f"(first stage) or the ROI heads {', '.join(ROI_HEADS)} (second stage)"
+        f"{', '.join(two_stage)} with the proposal generator {_listed(PROPOSAL_GENERATORS)} "
+        f"(first stage) or the ROI heads {_listed(ROI_HEADS)} (second stage)"
     )
+
+
+def _listed(twins: dict[str, str]) -> str:
+    return ", ".join(name for name in twins if not _lacks_operators(name))
 
 
 def _check_operators(cfg: CfgNode) -> None:
@@ -202,11 +222,9 @@ def _check_operators(cfg: CfgNode) -> None:
     deformable = any(cfg.MODEL.RESNETS.DEFORM_ON_PER_STAGE)
     if not deformable or "resnet" not in cfg.MODEL.BACKBONE.NAME:
         return
-    try:
-        from detectron2 import _C  # noqa: F401
-    except ImportError:
+    if not _has_operators():
         raise ConfigError(
             "MODEL.RESNETS.DEFORM_ON_PER_STAGE asks for deformable convolution, but the installed "
             "Detectron2 lacks its compiled operators; build it from source (make env "
             "DETECTRON2=git), or set DEFORM_ON_PER_STAGE to [False, False, False, False]."
-        ) from None
+        )

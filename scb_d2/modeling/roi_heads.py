@@ -37,10 +37,12 @@ __all__ = [
     "ScaleBalancedCascadeROIHeads",
     "ScaleBalancedRes5ROIHeads",
     "ScaleBalancedStandardROIHeads",
+    "WeighsProposals",
+    "with_fields",
 ]
 
 
-class _WeighsProposals:
+class WeighsProposals:
     """Mixin of ROI heads: sampled proposals carry the weight of their object.
 
     The weights travel as a field of the proposals to the box predictor, a
@@ -49,6 +51,7 @@ class _WeighsProposals:
     """
 
     scb_stages = ("second",)
+    predictor_class = ScaleBalancedFastRCNNOutputLayers
 
     @configurable
     def __init__(
@@ -88,7 +91,9 @@ class _WeighsProposals:
         ret = super().from_config(cfg, input_shape)
         ret.update(_sampling_from_config(cfg))
         if ret.get("object_weight") is not None and "box_predictor" in ret:
-            ret["box_predictor"] = _weighted_predictor(cfg, ret["box_predictor"])
+            ret["box_predictor"] = _weighted_predictor(
+                cls.predictor_class, cfg, ret["box_predictor"]
+            )
         return ret
 
     @torch.no_grad()
@@ -109,16 +114,24 @@ class _WeighsProposals:
             proposals, with_weights, counts = map(list, zip(*weighed, strict=True))
             sampled = super().label_and_sample_proposals(proposals, with_weights)
         else:
-            # Detectron2 copies fields gt_* of the targets to the proposals sampled for them.
             with_ids = [
-                _with_fields(x, gt_object_ids=torch.arange(len(x), device=x.gt_boxes.device))
-                for x in targets
+                self._with_object_ids(*pair) for pair in zip(proposals, targets, strict=True)
             ]
-            sampled = super().label_and_sample_proposals(proposals, with_ids)
+            sampled = super().label_and_sample_proposals(*map(list, zip(*with_ids, strict=True)))
             counts = [self._weigh_sampled(*pair) for pair in zip(sampled, targets, strict=True)]
         if self.statistics.due():
             self.statistics.log_matches(torch.cat(counts))
         return sampled
+
+    def _with_object_ids(
+        self, proposals: Instances, targets: Instances
+    ) -> tuple[Instances, Instances]:
+        """Copies of an image's proposals and targets from which sampled ones get ``gt_object_ids``.
+
+        Detectron2 copies fields ``gt_*`` of the targets to the proposals sampled for them.
+        """
+        ids = torch.arange(len(targets), device=targets.gt_boxes.device)
+        return proposals, with_fields(targets, gt_object_ids=ids)
 
     def _weigh_before_sampling(
         self, proposals: Instances, targets: Instances
@@ -130,12 +143,12 @@ class _WeighsProposals:
         """
         boxes = proposals.proposal_boxes
         if self.proposal_append_gt:
-            boxes = Boxes.cat([boxes, targets.gt_boxes])
+            boxes = type(boxes).cat([boxes, targets.gt_boxes])
         weights, counts = self._weigh(boxes, targets, self.proposal_matcher)
         own, appended = weights[: len(proposals)], weights[len(proposals) :]
         if self.proposal_append_gt:
-            targets = _with_fields(targets, **{WEIGHTS_FIELD: appended})
-        return _with_fields(proposals, **{WEIGHTS_FIELD: own}), targets, counts
+            targets = with_fields(targets, **{WEIGHTS_FIELD: appended})
+        return with_fields(proposals, **{WEIGHTS_FIELD: own}), targets, counts
 
     def _weigh_sampled(self, sampled: Instances, targets: Instances) -> Tensor:
         """Set the weights of an image's sampled proposals; return its (G,) counts."""
@@ -159,7 +172,7 @@ class _WeighsProposals:
 
 
 @ROI_HEADS_REGISTRY.register()
-class ScaleBalancedStandardROIHeads(_WeighsProposals, StandardROIHeads):
+class ScaleBalancedStandardROIHeads(WeighsProposals, StandardROIHeads):
     """Detectron2's standard ROI heads whose foreground proposals are weighted by object."""
 
     # detectron2.export tells TorchScript so of the stock class, and subclasses do not inherit it.
@@ -168,12 +181,12 @@ class ScaleBalancedStandardROIHeads(_WeighsProposals, StandardROIHeads):
 
 
 @ROI_HEADS_REGISTRY.register()
-class ScaleBalancedRes5ROIHeads(_WeighsProposals, Res5ROIHeads):
+class ScaleBalancedRes5ROIHeads(WeighsProposals, Res5ROIHeads):
     """Detectron2's C4 ROI heads whose foreground proposals are weighted by object."""
 
 
 @ROI_HEADS_REGISTRY.register()
-class ScaleBalancedCascadeROIHeads(_WeighsProposals, CascadeROIHeads):
+class ScaleBalancedCascadeROIHeads(WeighsProposals, CascadeROIHeads):
     """Detectron2's cascade whose foreground proposals are weighted by object, stage by stage.
 
     ``match_count`` rules the first cascade stage. The later ones do not sample: M counts what that
@@ -214,7 +227,7 @@ class ScaleBalancedCascadeROIHeads(_WeighsProposals, CascadeROIHeads):
                 for stage in stages
             ]
             ret["box_predictors"] = [
-                _weighted_predictor(cfg, predictor, stage)
+                _weighted_predictor(cls.predictor_class, cfg, predictor, stage)
                 for predictor, stage in zip(ret["box_predictors"], stages, strict=True)
             ]
         return ret
@@ -246,7 +259,10 @@ def _sampling_from_config(cfg: CfgNode) -> dict[str, Any]:
 
 
 def _weighted_predictor(
-    cfg: CfgNode, predictor: FastRCNNOutputLayers, substage: str = ""
+    predictor_class: type[ScaleBalancedFastRCNNOutputLayers],
+    cfg: CfgNode,
+    predictor: FastRCNNOutputLayers,
+    substage: str = "",
 ) -> ScaleBalancedFastRCNNOutputLayers:
     """The twin of a stock box predictor, which Detectron2's ROI heads build by name.
 
@@ -254,7 +270,7 @@ def _weighted_predictor(
     model that it gives in stock Detectron2.
     """
     with torch.random.fork_rng(devices=[]):
-        twin = ScaleBalancedFastRCNNOutputLayers(
+        twin = predictor_class(
             cfg,
             ShapeSpec(channels=predictor.cls_score.in_features),
             box2box_transform=predictor.box2box_transform,
@@ -275,6 +291,6 @@ def _check_predictors(box_predictor: nn.Module) -> None:
             )
 
 
-def _with_fields(instances: Instances, **fields: Tensor) -> Instances:
+def with_fields(instances: Instances, **fields: Tensor) -> Instances:
     """A shallow copy with further fields; the caller's instances stay as they are."""
     return Instances(instances.image_size, **instances.get_fields(), **fields)

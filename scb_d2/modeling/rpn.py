@@ -81,7 +81,7 @@ class ScaleBalancedRPN(WeighsAnchors, RPN):
         """
         if self.object_weight is None and isinstance(self.anchor_matcher, Matcher):
             return super().label_and_sample_anchors(anchors, gt_instances)
-        level_sizes, anchors = [len(x) for x in anchors], Boxes.cat(anchors)
+        level_sizes, anchors = [len(x) for x in anchors], type(anchors[0]).cat(anchors)
         is_due = self.statistics.due()
         gt_labels, objects = [], []
         for gt_per_image in gt_instances:

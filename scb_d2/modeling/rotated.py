@@ -1,0 +1,56 @@
+"""Rotated boxes: RRPN and rotated ROI heads with the scale-balanced loss.
+
+They need Detectron2's compiled operators. An object's box is (centre x, centre y, width, height,
+angle in degrees); matching, sampling, divisors and inference are Detectron2's.
+"""
+
+from detectron2.modeling.proposal_generator import PROPOSAL_GENERATOR_REGISTRY
+from detectron2.modeling.proposal_generator.rrpn import RRPN
+from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY
+from detectron2.modeling.roi_heads.rotated_fast_rcnn import RotatedFastRCNNOutputLayers, RROIHeads
+from detectron2.structures import Instances
+
+from scb_d2.loss.matching import match_boxes
+
+from .box_predictor import ScaleBalancedFastRCNNOutputLayers
+from .roi_heads import WeighsProposals, with_fields
+from .rpn import ScaleBalancedRPN
+
+__all__ = [
+    "ScaleBalancedRROIHeads",
+    "ScaleBalancedRRPN",
+    "ScaleBalancedRotatedFastRCNNOutputLayers",
+]
+
+
+@PROPOSAL_GENERATOR_REGISTRY.register()
+class ScaleBalancedRRPN(ScaleBalancedRPN, RRPN):
+    """Detectron2's rotated RPN whose positive anchors are weighted by their object's matches."""
+
+    takes_anchor_matcher = False
+
+
+class ScaleBalancedRotatedFastRCNNOutputLayers(
+    ScaleBalancedFastRCNNOutputLayers, RotatedFastRCNNOutputLayers
+):
+    """Detectron2's rotated box predictor, multiplying losses by the proposals' weights."""
+
+
+@ROI_HEADS_REGISTRY.register()
+class ScaleBalancedRROIHeads(WeighsProposals, RROIHeads):
+    """Detectron2's rotated ROI heads whose foreground proposals are weighted by object."""
+
+    predictor_class = ScaleBalancedRotatedFastRCNNOutputLayers
+
+    def _with_object_ids(
+        self, proposals: Instances, targets: Instances
+    ) -> tuple[Instances, Instances]:
+        # RROIHeads copies no field of the targets but the boxes, so proposals carry the index.
+        boxes = proposals.proposal_boxes
+        if self.proposal_append_gt:
+            boxes = type(boxes).cat([boxes, targets.gt_boxes])
+        matched_idxs, _ = match_boxes(targets.gt_boxes, boxes, self.proposal_matcher)
+        own, appended = matched_idxs[: len(proposals)], matched_idxs[len(proposals) :]
+        if self.proposal_append_gt:
+            targets = with_fields(targets, gt_object_ids=appended)
+        return with_fields(proposals, gt_object_ids=own), targets
