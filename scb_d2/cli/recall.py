@@ -123,8 +123,8 @@ def run(args: argparse.Namespace) -> None:
             ground_truth,
             detections,
             threshold=args.by_class,
-            iou=args.iou,
-            max_detections=args.max_detections,
+            iou=settings.iou,
+            max_detections=settings.max_detections,
         )
         page += f"\n{class_markdown(by_class)}"
     print(page)
