@@ -79,7 +79,9 @@ class BlockMatches(NamedTuple):
 def match_in_blocks(gt_boxes: Boxes, anchors: Boxes) -> BlockMatches:
     """Best IoU of every anchor and of every object.
 
-    Memory beyond the result is some MB whatever G and R are.
+    Memory beyond the result is some MB whatever G and R are, where anchors near each other in the
+    list are near each other in the image. In random order every object meets every block, and the
+    allocator's heap grows: 79 MB in one run with 1,000 objects and 200,000 anchors on a CPU.
 
     Args:
         gt_boxes: G > 0 boxes, pixels.
