@@ -210,7 +210,8 @@ class ScaleBalancedMatcher(Matcher):
     (mmdetection's ``MaxIoUAssigner`` with ``gt_max_assign_all=False``, repository
     1243France/SCB_Loss): one anchor per object, its arg-max, is given to it, with the lowest
     index on ties; where objects want the same anchor the later one gets it; an object whose best
-    IoU is 0 gets none.
+    IoU is 0 gets none, as in Caffe's SSD (the paper's code, with ``min_pos_iou`` 0, gives it anchor
+    0).
     """
 
     def __init__(

@@ -3,8 +3,9 @@
 from typing import Any
 
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import FrozenBatchNorm2d
+from detectron2.layers import FrozenBatchNorm2d, NaiveSyncBatchNorm
 from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.utils import comm
 from torch import nn
 
 from scb_d2.errors import ConfigError
@@ -72,7 +73,11 @@ class DSSD(SSD):
 
     def _has_batch_norm(self) -> bool:
         """Whether there is one after the trunk, whose own maps are large enough."""
+        # Across processes this one sees the images of all of them.
+        synced = NaiveSyncBatchNorm if comm.get_world_size() > 1 else ()
         return any(
-            isinstance(module, nn.BatchNorm2d) and not name.startswith("backbone.trunk.")
+            isinstance(module, nn.BatchNorm2d)
+            and not isinstance(module, synced)
+            and not name.startswith("backbone.trunk.")
             for name, module in self.named_modules()
         )

@@ -110,7 +110,7 @@ class MultiBoxLoss(nn.Module):
         Args:
             num_classes: K.
             box2box_transform: how deltas relate anchors to boxes.
-            neg_pos_ratio: mined negatives per positive of an image.
+            neg_pos_ratio: mined negatives per positive of an image; a fraction of one is dropped.
             smooth_l1_beta: where smooth L1 turns from quadratic to linear.
             object_weight: as in :class:`scb_d2.ScaleBalancedRetinaNet`. None: plain SSD.
             weighted_losses: as in :class:`scb_d2.ScaleBalancedRetinaNet`.
@@ -182,7 +182,7 @@ class MultiBoxLoss(nn.Module):
         candidates = labels == self.num_classes
         if mineable is not None:
             candidates = candidates & mineable
-        num_wanted = self.neg_pos_ratio * is_positive.sum(dim=1)
+        num_wanted = (self.neg_pos_ratio * is_positive.sum(dim=1)).floor()  # as Caffe
         mined = hard_negatives(cls_losses, candidates, num_wanted)
         box_losses = box_regression_losses(
             self.box2box_transform,

@@ -87,6 +87,14 @@ def test_stages_hand_over_their_weights() -> None:
     assert torch.allclose(a, b, atol=1e-4)
 
 
+def test_a_batch_norm_that_sees_all_processes_needs_one_image_each(monkeypatch) -> None:
+    model = toy_dssd(*NARROW, "MODEL.DSSD.NORM", "naiveSyncBN")
+    assert model._has_batch_norm()
+    monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 2)
+    assert not model._has_batch_norm()
+    assert toy_dssd(*NARROW)._has_batch_norm()
+
+
 def test_batch_norm_needs_two_images() -> None:
     batch = [training_input([(10, 10, 60, 60)], size=161)]
     with pytest.raises(ConfigError, match=r"at least 2 images.*SOLVER\.IMS_PER_BATCH"):

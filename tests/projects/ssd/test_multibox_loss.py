@@ -50,7 +50,9 @@ def _run(loss: MultiBoxLoss, logits: torch.Tensor, deltas: torch.Tensor, **kwarg
     return {"losses": losses, "labels": labels, "matched": matched, "names": names}
 
 
-def _oracle(run: dict, logits: torch.Tensor, deltas: torch.Tensor, losses: str) -> list[float]:
+def _oracle(
+    run: dict, logits: torch.Tensor, deltas: torch.Tensor, losses: str, ratio: float = 3
+) -> list[float]:
     """Plain Python over anchors: (cls, box) summed and divided by the positives."""
     anchors, cls_sum, box_sum, num_positive = _grid().tensor, 0.0, 0.0, 0
     for image, (labels, matched) in enumerate(zip(run["labels"], run["matched"], strict=True)):
@@ -68,7 +70,7 @@ def _oracle(run: dict, logits: torch.Tensor, deltas: torch.Tensor, losses: str) 
                 error = abs(got - want)
                 smooth = 0.5 * error**2 if error < 1 else error - 0.5
                 box_sum += smooth * (weight if "box" in losses else 1)
-        cls_sum += sum(sorted(background, reverse=True)[: 3 * positives])
+        cls_sum += sum(sorted(background, reverse=True)[: int(ratio * positives)])
         num_positive += positives
     return [cls_sum / num_positive, box_sum / num_positive]
 
@@ -188,6 +190,15 @@ def test_hard_negatives_take_the_highest_scores() -> None:
     assert chosen.tolist() == [[False, True, True, False], [False] * 4]
     everything = hard_negatives(scores, candidates, torch.tensor([9.0, 9.0]))
     assert torch.equal(everything, candidates)
+
+
+@pytest.mark.parametrize("ratio", [0.7, 2.9])
+def test_a_fraction_of_a_negative_is_dropped(ratio: float) -> None:
+    """As Caffe's cast to int does."""
+    logits, deltas = _predictions()
+    run = _run(_loss(neg_pos_ratio=ratio), logits, deltas)
+    expected = _oracle(run, logits, deltas, "", ratio)
+    assert run["losses"]["loss_cls"].item() == pytest.approx(expected[0], rel=1e-5)
 
 
 def test_ties_do_not_change_how_many_are_mined() -> None:
