@@ -76,7 +76,7 @@ def advise_anchors(situation: Situation, enlarged: Matched | None) -> Finding | 
 def coverage_of(matched: Matched) -> Coverage | None:
     """A sample of the objects on the grids of a detector's anchors; None for unknown grids."""
     levels = _levels(matched.geometry)
-    if levels is None:
+    if levels is None or matched.counts.threshold is None:
         return None
     counts = matched.counts
     rows = np.arange(len(counts.boxes))

@@ -77,9 +77,10 @@ def _finding(
 def _verdict(situation: Situation, matched: Matched) -> Verdict:
     counts = matched.counts
     shares = weight_shares(counts.by_size, situation.setup.alpha, situation.setup.beta)
+    form = situation.setup.form
     return give_verdict(
         shares,
-        situation.setup.form,
+        form if form in shares else "information",
         counts.recall()["all"],
         counts.threshold,
         _low_quality(matched),

@@ -98,8 +98,13 @@ _OF_MODEL: dict[str, dict[str, tuple[str, str, Any]]] = {
         ),
     },
 }
-_OWNER = {"retinanet": "model", "rcnn": "model.proposal_generator"}
-_WEIGHTED = {"retinanet": "scb_d2.ScaleBalancedRetinaNet", "rcnn": "scb_d2.ScaleBalancedRPN"}
+_OF_MODEL["fcos"] = _OF_MODEL["retinanet"]
+_OWNER = {"retinanet": "model", "fcos": "model", "rcnn": "model.proposal_generator"}
+_WEIGHTED = {
+    "retinanet": "scb_d2.ScaleBalancedRetinaNet",
+    "fcos": "scb_d2.ScaleBalancedFCOS",
+    "rcnn": "scb_d2.ScaleBalancedRPN",
+}
 
 
 class LazySettings:

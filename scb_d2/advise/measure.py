@@ -81,7 +81,7 @@ class MatchCounts:
     """Matches of the objects of some images, in columns.
 
     Attributes:
-        threshold: IoU from which an anchor is positive.
+        threshold: IoU from which an anchor is positive; None where another rule decides.
         sizes: (G,) index into ``scb_d2.utils.size_groups.SIZE_NAMES``, network-input pixels.
         matches: (G,) M.
         best_ious: (G,) best IoU with any anchor.
@@ -91,7 +91,7 @@ class MatchCounts:
         anchors_per_image: of the median input.
     """
 
-    threshold: float
+    threshold: float | None
     sizes: Array
     matches: Array
     best_ious: Array
@@ -114,12 +114,14 @@ class MatchCounts:
         return {(int(s), int(m)): int(n) for (s, m), n in zip(keys, counts, strict=True)}
 
     def recall(self, sizes: Array | None = None) -> dict[str, float]:
-        """Best possible recall, of all and by size; NaN without objects.
+        """Share of objects that reach the threshold, or match anything; of all and by size.
 
         Args:
             sizes: (G,) groups to count by in place of this input's own.
         """
-        reached = self.best_ious >= self.threshold
+        reached = self.matches > 0
+        if self.threshold is not None:
+            reached = self.best_ious >= self.threshold
         return {"all": _mean(reached)} | self._by_group(reached, sizes)
 
     def mean_matches(self, sizes: Array | None = None) -> dict[str, float]:
@@ -132,13 +134,19 @@ class MatchCounts:
 
 
 def find_geometry(setup: MatchSetup) -> AnchorGeometry | None:
-    """Anchors of a detector; None where it matches none by a threshold of IoU."""
+    """Anchors or points of a detector; None where it matches none."""
     try:
-        geometry = AnchorGeometry(setup.model)
-        positive_threshold(geometry.matcher)
-    except (ConfigError, AttributeError):
+        return AnchorGeometry(setup.model)
+    except ConfigError:
         return None
-    return geometry
+
+
+def threshold_of(geometry: AnchorGeometry) -> float | None:
+    """IoU from which an anchor is positive; None where another rule decides."""
+    try:
+        return positive_threshold(geometry.matcher)
+    except ConfigError:
+        return None
 
 
 def input_rule(setup: MatchSetup) -> FixedInput:
@@ -211,7 +219,7 @@ def count_matches(
     input_sizes = np.concatenate(sizes)
     middle = input_sizes[np.argsort(input_sizes.prod(axis=1))[len(input_sizes) // 2]]
     return MatchCounts(
-        threshold=positive_threshold(geometry.matcher),
+        threshold=threshold_of(geometry),
         sizes=group,
         matches=matches,
         best_ious=best_ious,

@@ -34,7 +34,7 @@ class Advice:
         situation: what was counted.
         findings: ranked.
         recall_now: best possible recall in all and by size of today's input; None where the
-            detector matches no anchors by a threshold of IoU.
+            detector matches no anchors.
         recall_then: the same where all advice is followed; None where that changes nothing of it.
     """
 

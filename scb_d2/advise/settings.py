@@ -75,8 +75,10 @@ _OF_KIND = {
         "nms_threshold": "MODEL.SSD.NMS_THRESH_TEST",
         "score_threshold": "MODEL.SSD.SCORE_THRESH_TEST",
     },
+    "fcos": dict(_RESIZE),
     "other": dict(_RESIZE),
 }
+_DENSE = {"retinanet": "RetinaNet", "fcos": "FCOS"}
 
 
 class YamlSettings:
@@ -141,7 +143,7 @@ def kind_of(model: nn.Module) -> str:
     if generator == "SSDAnchorGenerator":
         return "ssd"
     names = {cls.__name__ for cls in type(model).__mro__}
-    return "retinanet" if "RetinaNet" in names else "other"
+    return next((k for k, name in _DENSE.items() if name in names), "other")
 
 
 def load_settings(

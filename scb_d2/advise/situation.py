@@ -39,8 +39,7 @@ class Situation:
         setup: of the config.
         data: every object.
         dataset_names: what is trained on.
-        matched: matches on a sample of the images; None where the detector matches no anchors by
-            a threshold of IoU.
+        matched: matches on a sample of the images; None where the detector matches no anchors.
         num_sampled: images of that sample.
         match_again: matches of the same sample under a config with other values.
     """
@@ -105,7 +104,7 @@ def load_situation(
         overrides = [*opts, *settings.overrides(changes)]
         again = match(load_setup(config_file, overrides), what)
         if again is None:
-            raise ConfigError("the changed config matches no anchors by a threshold of IoU.")
+            raise ConfigError("the changed config matches no anchors.")
         return again
 
     return Situation(

@@ -13,8 +13,8 @@ from .situation import Situation
 
 __all__ = ["advise_thresholds", "touching_pairs"]
 
-_LEAST_OBJECTS, _LEAST_SHARE = 5, 0.005
-_HIGHEST_NMS = 0.75
+_LEAST_OBJECTS, _LEAST_SHARE = 5, 0.02
+_HIGHEST_NMS = 0.65
 _TWIN = 0.9
 
 
@@ -66,7 +66,7 @@ def _nms(situation: Situation) -> Finding | None:
     objects = len(np.unique(pairs))
     if objects < max(_LEAST_OBJECTS, _LEAST_SHARE * len(data)):
         return None
-    wanted = min(np.ceil(np.percentile(ious, 90) * 20) / 20, _HIGHEST_NMS)
+    wanted = min(np.ceil((np.percentile(ious, 90) - 1e-9) * 20) / 20, _HIGHEST_NMS)
     kept = int((ious <= wanted).sum())
     action = ""
     if twins:
@@ -75,7 +75,7 @@ def _nms(situation: Situation) -> Finding | None:
             "annotated twice."
         )
     changes = ()
-    if wanted > setting.value:
+    if wanted > setting.value and kept:
         reason = f"{len(pairs)} pairs of one class overlap by more than {setting.value:g}"
         changes = (Change(setting.key, float(round(wanted, 2)), reason),)
     return Finding(

@@ -138,6 +138,25 @@ def test_a_lazy_config_gets_a_lazy_config(shapes, tmp_path, capsys):
     assert "anchors" not in {f["code"] for f in again["findings"]}
 
 
+def test_fcos_has_no_anchors_to_fit_and_points_to_balance(shapes, tmp_path):
+    register_shapes(shapes[1], 128, 40, 4, 0)
+    base = tmp_path / "base.py"
+    base.write_text(
+        "from detectron2.model_zoo import get_config\n"
+        "_stock = get_config('COCO-Detection/fcos_R_50_FPN_1x.py')\n"
+        "dataloader, lr_multiplier, model, optimizer, train = (\n"
+        "    _stock[k] for k in ('dataloader', 'lr_multiplier', 'model', 'optimizer', 'train'))\n"
+        "dataloader.train.dataset.names = dataloader.test.dataset.names = 'shapes_train'\n"
+        "dataloader.train.mapper.augmentations[0].short_edge_length = (256,)\n"
+        "model.num_classes = 4\n"
+    )
+    out = tmp_path / "advice"
+    advice = advise(base, out, ["train.max_iter=50"])
+    codes = {f["code"] for f in advice["findings"]}
+    assert "scb" in codes and "anchors" not in codes
+    assert load_lazy_config(str(out / "advised.py")).model._target_ == "scb_d2.ScaleBalancedFCOS"
+
+
 def test_the_config_is_not_overwritten(shapes, tmp_path, capsys):
     (tmp_path / "advised.yaml").write_text(f"_BASE_: {ROOT / 'configs/shapes_retinanet.yaml'}\n")
     command = ["advise", "--config-file", str(tmp_path / "advised.yaml"), "--output", str(tmp_path)]
