@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
+from .glyphs import drawable
 from .palette import GROUND_TRUTH, class_colour
 
 __all__ = ["draw_boxes", "draw_instances"]
@@ -102,12 +104,15 @@ def draw_instances(
     scores = predictions.scores.tolist()
     for i in np.argsort(scores):
         draw_boxes(axes, boxes[i : i + 1], colours[i], line, **outline)
-        text = f"{class_name(classes[i])} {scores[i]:.2f}"
-        _draw_label(visualizer.output, boxes[i], text, colours[i], thickness)
+        name, font = drawable(class_name(classes[i]), classes[i])
+        text = f"{name} {scores[i]:.2f}"
+        _draw_label(visualizer.output, boxes[i], text, colours[i], thickness, font)
     return visualizer.output.get_image()
 
 
-def _draw_label(output: VisImage, box: np.ndarray, text: str, colour, thickness: float) -> None:
+def _draw_label(
+    output: VisImage, box: np.ndarray, text: str, colour, thickness: float, font: str | None
+) -> None:
     size = _FONT_SIZE * thickness
     letter_height = 1.6 * size * output.dpi / 72 / output.scale
     letter_width = 0.62 * size * output.dpi / 72 / output.scale
@@ -121,6 +126,7 @@ def _draw_label(output: VisImage, box: np.ndarray, text: str, colour, thickness:
         y,
         text,
         size=size,
+        font=Path(font) if font else None,
         color="black" if luminance > 0.45 else "white",
         verticalalignment="bottom" if above else "top",
         bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.8 * thickness, "alpha": 0.85},

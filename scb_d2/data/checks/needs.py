@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, instantiate
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 
 from scb_d2.data.images import check_pixel_range
 from scb_d2.data.mapper import MAPPER_REGISTRY, CheckedDatasetMapper
 
-__all__ = ["Needs", "needs_of"]
+__all__ = ["Needs", "needs_of", "needs_of_mappers"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,33 @@ def needs_of(cfg: CfgNode) -> Needs:
         train_resize=_resize(cfg, True) if known else (),
         test_resize=_resize(cfg, False) if known else (),
     )
+
+
+def needs_of_mappers(train: Mapping[str, Any], test: Mapping[str, Any]) -> Needs:
+    """The needs of the mappers of a LazyConfig, before they are built.
+
+    Args:
+        train: arguments of the mapper of training; empty where there is none.
+        test: likewise of evaluation.
+
+    Raises:
+        ConfigError: if ``pixel_range`` is none.
+    """
+    either = train or test
+    return Needs(
+        masks=bool(either.get("use_instance_mask")),
+        mask_format=either.get("instance_mask_format", "polygon"),
+        pixel_range=check_pixel_range(tuple(either.get("pixel_range") or ()), "pixel_range"),
+        train_resize=_built_resize(train),
+        test_resize=_built_resize(test),
+    )
+
+
+def _built_resize(mapper: Mapping[str, Any]) -> list[T.Augmentation]:
+    try:
+        return [instantiate(node) for node in mapper.get("augmentations") or ()]
+    except Exception:  # said when the mapper itself is built
+        return []
 
 
 def _resize(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:

@@ -20,6 +20,7 @@ from scb_d2.data.checks.datasets import (
     check_reported_classes,
     raise_errors,
 )
+from scb_d2.data.checks.needs import needs_of_mappers
 from scb_d2.data.checks.report import DatasetReport
 from scb_d2.data.mapper import CheckedDatasetMapper
 from scb_d2.data.reader.catalog import load_through_reader
@@ -176,9 +177,15 @@ def lazy_dataset_reports(
     for key, names in ((_TRAIN_NAMES, train_names), (_TEST_NAMES, test_names)):
         for name in names:
             check_name(name, key)
+    mappers = [OmegaConf.select(cfg, f"dataloader.{part}.mapper") for part in ("train", "test")]
+    needs = needs_of_mappers(*(m if isinstance(m, DictConfig) else {} for m in mappers))
     return [
         check_dataset(
-            name, training=name in train_names, evaluation=name in test_names, headers=headers
+            name,
+            training=name in train_names,
+            evaluation=name in test_names,
+            headers=headers,
+            needs=needs,
         )
         for name in dict.fromkeys(train_names + test_names)
     ]
