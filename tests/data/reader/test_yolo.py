@@ -1,0 +1,196 @@
+"""The layout of YOLO: boxes, polygons, images without labels, paths, faults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import ExifTags, Image
+
+from scb_d2.config import get_cfg
+from scb_d2.data.checks import check_datasets
+from scb_d2.data.checks.datasets import check_dataset, dataset_classes
+from scb_d2.data.reader.yolo import read_yolo
+from scb_d2.data.registration import register_datasets, register_yolo
+from scb_d2.errors import DataError
+from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
+from tests.data.cases.builders import HEIGHT, NAMES, OBJECTS, WIDTH, evaluate, write_images
+
+
+def _line(category: int, box: tuple[int, ...]) -> str:
+    x, y, w, h = box
+    shares = ((x + w / 2) / WIDTH, (y + h / 2) / HEIGHT, w / WIDTH, h / HEIGHT)
+    return " ".join([str(category), *(f"{share:.17g}" for share in shares)])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The objects of the builders; image 4 has no label file, as is usual."""
+    root = tmp_path / "yolo"
+    write_images(root / "images" / "val")
+    labels = root / "labels" / "val"
+    labels.mkdir(parents=True)
+    for image_id, objects in OBJECTS.items():
+        if objects:
+            lines = "\n".join(_line(*o) for o in objects)
+            (labels / f"{image_id}.txt").write_text(lines + "\n\n")
+    _describe(root)
+    return root
+
+
+def _describe(root: Path, **changes: object) -> None:
+    content = {
+        "path": ".",
+        "train": "images/val",
+        "val": "images/val",
+        "names": dict(enumerate(NAMES)),
+    }
+    (root / "data.yaml").write_text(yaml.safe_dump(content | changes))
+
+
+def test_boxes_in_pixels_and_images_without_labels(folder: Path) -> None:
+    records = read_yolo(folder / "data.yaml", "val").refuse_faults()
+    assert records.class_names == NAMES
+    assert [r["image_id"] for r in records.images] == [f"images/val/{n}.png" for n in OBJECTS]
+    for record, objects in zip(records.images, OBJECTS.values(), strict=True):
+        assert (record["height"], record["width"]) == (HEIGHT, WIDTH)
+        assert [a["category_id"] for a in record["annotations"]] == [c for c, _ in objects]
+        for annotation, (_, box) in zip(record["annotations"], objects, strict=True):
+            assert annotation["bbox"] == pytest.approx(box)
+            assert annotation["bbox_mode"] == BoxMode.XYWH_ABS
+            assert annotation["area"] == pytest.approx(box[2] * box[3])
+
+
+def test_a_polygon_gives_its_box_mask_and_area(folder: Path) -> None:
+    corners = [(8, 12), (24, 12), (24, 36)]
+    shares = " ".join(f"{x / WIDTH} {y / HEIGHT}" for x, y in corners)
+    (folder / "labels/val/4.txt").write_text(f"1 {shares}\n")
+    (annotation,) = read_yolo(folder, "val").refuse_faults().images[3]["annotations"]
+    assert annotation["bbox"] == pytest.approx([8, 12, 16, 24])
+    assert annotation["segmentation"] == [pytest.approx([8, 12, 24, 12, 24, 36])]
+    assert annotation["area"] == pytest.approx(16 * 24 / 2)
+
+
+def test_it_is_registered_checked_trained_and_evaluated(folder: Path, tmp_path: Path) -> None:
+    cfg: CfgNode = get_cfg()
+    entry = {"FORMAT": "yolo", "DATA": str(folder)}
+    cfg.DATASETS.REGISTER = [{"NAME": f"y_{s}", "SPLIT": s, **entry} for s in ("train", "val")]
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("y_train",), ("y_val",)
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.RETINANET.NUM_CLASSES = "RetinaNet", 2
+    register_datasets(cfg)
+    reports = check_datasets(cfg)
+    assert [[f.code for f in report.findings] for report in reports] == [["empty-image"]] * 2
+    assert dataset_classes("y_val") == NAMES
+    records = DatasetCatalog.get("y_val")
+    assert MetadataCatalog.get("y_val").thing_classes == NAMES
+    output = tmp_path / "out"
+    found = evaluate(SafeCOCOEvaluator("y_val", output_dir=str(output)), records)
+    assert found["bbox"]["AP"] == pytest.approx(100)
+    assert (output / "coco_annotations.json").is_file()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"names": NAMES, "nc": 2},
+        {"path": None, "val": ["images/val"]},
+        {"val": "../images/val"},  # as some exports count, from a folder beside the file
+        {"val": "list.txt"},
+    ],
+)
+def test_ways_to_name_classes_and_images(folder: Path, changes: dict[str, object]) -> None:
+    (folder / "list.txt").write_text("./images/val/1.png\n\nimages/val/2.png\n")
+    _describe(folder, **changes)
+    records = read_yolo(folder, "val").refuse_faults()
+    assert len(records.images) == (2 if changes.get("val") == "list.txt" else 4)
+    assert sum(len(r["annotations"]) for r in records.images[:2]) == 5
+
+
+def test_labels_are_of_the_image_as_its_exif_tag_turns_it(folder: Path) -> None:
+    image = Image.new("RGB", (30, 40))
+    exif = image.getexif()
+    exif[ExifTags.Base.Orientation] = 6
+    image.save(folder / "images/val/5.jpg", exif=exif)
+    (folder / "labels/val/5.txt").write_text("0 0.5 0.5 1 1")
+    record = next(r for r in read_yolo(folder, "val").images if r["file_name"].endswith("5.jpg"))
+    assert (record["width"], record["height"]) == (40, 30)
+    assert record["annotations"][0]["bbox"] == [0, 0, 40, 30]
+
+
+@pytest.mark.parametrize(
+    ("text", "predicate"),
+    [
+        ("0 0.5 0.5 0.1", "lines in label files that are neither"),
+        ("0 30 20 10 10", "lines in label files that are neither"),
+        ("0 0.5 nan 0.1 0.1", "lines in label files that are neither"),
+        ("cell 0.5 0.5 0.1 0.1", "lines in label files that are neither"),
+        ("2 0.5 0.5 0.1 0.1", "objects of a class that is not among its class names"),
+        ("0.5 0.5 0.5 0.1 0.1", "objects of a class that is not among its class names"),
+    ],
+)
+def test_faults_of_labels_are_named(folder: Path, text: str, predicate: str) -> None:
+    path = folder / "labels/val/4.txt"
+    path.write_text(text)
+    register_yolo("odd", folder, "val")
+    with pytest.raises(DataError) as refused:
+        check_dataset("odd").raise_first_error()
+    message = str(refused.value)
+    assert message.startswith(f"The YOLO data set {folder}/data.yaml (split 'val') has {predicate}")
+    assert f"1 (line 1 of {path}" in message
+    with pytest.raises(DataError):
+        DatasetCatalog.get("odd")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"val": None}, "has no split 'val'; it has train."),
+        ({"val": "nowhere"}, "nowhere as its split 'val', which does not exist."),
+        ({"names": None}, "must give the class names as a list, or by numbers from 0, not None."),
+        ({"names": {1: "a"}}, "must give the class names as a list"),
+        ({"nc": 3}, "says nc 3 and names 2 classes."),
+        ({"kpt_shape": [5, 3]}, "has keypoints (kpt_shape), which are read from COCO JSON only."),
+    ],
+)
+def test_faults_of_the_description_are_named(
+    folder: Path, changes: dict[str, object], sentence: str
+) -> None:
+    _describe(folder, **changes)
+    with pytest.raises(DataError) as refused:
+        read_yolo(folder, "val")
+    assert str(refused.value).startswith(f"The YOLO file {folder}/data.yaml ")
+    assert sentence in str(refused.value)
+
+
+def test_a_missing_or_broken_description(folder: Path) -> None:
+    (folder / "data.yaml").write_text("a: [")
+    with pytest.raises(DataError, match="is not YAML"):
+        read_yolo(folder, "val")
+    (folder / "data.yaml").unlink()
+    with pytest.raises(DataError, match="cannot be read: No such file"):
+        read_yolo(folder, "val")
+
+
+@given(st.lists(st.tuples(*[st.floats(0, 1)] * 4), max_size=5))
+def test_shares_become_pixels_and_back(
+    tmp_path_factory: pytest.TempPathFactory, shares: list[tuple[float, ...]]
+) -> None:
+    root = tmp_path_factory.mktemp("yolo")
+    (root / "images").mkdir()
+    (root / "labels").mkdir()
+    Image.new("L", (50, 20)).save(root / "images" / "a.png")
+    lines = "\n".join(f"0 {' '.join(map(repr, row))}" for row in shares)
+    (root / "labels" / "a.txt").write_text(lines)
+    (root / "data.yaml").write_text("{train: images, names: [a]}")
+    (record,) = read_yolo(root, "train").refuse_faults().images
+    back = [
+        ((x + w / 2) / 50, (y + h / 2) / 20, w / 50, h / 20)
+        for x, y, w, h in (a["bbox"] for a in record["annotations"])
+    ]
+    assert back == [pytest.approx(row, abs=1e-12) for row in shares]
