@@ -88,3 +88,12 @@ def situation(
 def squares(number: int, edge: float = 20.0, gap: float = 40.0) -> list[tuple[float, ...]]:
     """Squares that lie apart, in a row."""
     return [(i * gap, 0, i * gap + edge, edge) for i in range(number)]
+
+
+def values(finding):
+    return {change.key: change.value for change in finding.changes}
+
+
+def only(findings):
+    assert len(findings) == 1, [f.code for f in findings]
+    return findings[0]

@@ -10,10 +10,9 @@ from scb_d2.advise.classes import advise_classes
 from scb_d2.advise.finding import Change
 from scb_d2.advise.imbalance import advise_imbalance
 from scb_d2.advise.input_size import advise_input_size
-from scb_d2.advise.recipe import advise_recipe
 from scb_d2.advise.run import merged
 from scb_d2.advise.thresholds import advise_thresholds, touching_pairs
-from tests.advise.scene import Settings, data, matched, situation, squares
+from tests.advise.scene import Settings, data, matched, only, situation, squares, values
 
 RESIZE = {
     "short_edges_train": [96, 128],
@@ -21,15 +20,6 @@ RESIZE = {
     "short_edge_test": 128,
     "long_edge_test": 256,
 }
-
-
-def values(finding):
-    return {change.key: change.value for change in finding.changes}
-
-
-def only(findings):
-    assert len(findings) == 1, [f.code for f in findings]
-    return findings[0]
 
 
 class TestInputSize:
@@ -249,47 +239,6 @@ class TestImbalance:
         now = matched([20] * 60 + [50] * 40, matches)
         settings = Settings(scb_enabled=enabled)
         assert advise_imbalance(situation(data(squares(1)), settings, now)) is None
-
-
-class TestRecipe:
-    COUNTS = data(*[squares(1) for _ in range(100)])
-
-    def test_frozen_normalisation_from_scratch(self):
-        settings = Settings(weights="", norm="FrozenBN", freeze_at=2)
-        finding = only(advise_recipe(situation(self.COUNTS, settings)))
-        assert values(finding) == {"NORM": "BN", "FREEZE_AT": 0} and finding.concerns == 1
-        for fine in ({"weights": "w.pth"}, {"norm": "GN"}):
-            settings = Settings(**{"weights": "", "norm": "FrozenBN", "freeze_at": 2, **fine})
-            assert not advise_recipe(situation(self.COUNTS, settings))
-
-    def test_the_rate_of_16_images_for_2(self):
-        settings = Settings(learning_rate=0.01, batch=2)
-        finding = only(advise_recipe(situation(self.COUNTS, settings)))
-        assert values(finding) == {"LEARNING_RATE": 0.0013} and "8 times" in finding.measured
-
-    @pytest.mark.parametrize(
-        "fine",
-        [{"batch": 16}, {"clip_gradients": True}, {"fpn_norm": "GN"}, {"reference_world_size": 8}],
-    )
-    def test_rates_that_fit(self, fine):
-        settings = Settings(**{"learning_rate": 0.01, "batch": 2, **fine})
-        assert not advise_recipe(situation(self.COUNTS, settings))
-
-    def test_a_schedule_of_two_epochs(self):
-        """50 iterations of 4 for 100 images; 12 epochs are 300 iterations."""
-        settings = Settings(batch=4, iterations=50, steps=[25, 40])
-        finding = only(advise_recipe(situation(self.COUNTS, settings)))
-        assert values(finding) == {"ITERATIONS": 300, "STEPS": [150, 240]}
-        assert finding.concerns == pytest.approx(1 - 2 / 12)
-        settings = Settings(batch=4, iterations=200, steps=[])
-        assert not advise_recipe(situation(self.COUNTS, settings))
-
-    def test_images_that_are_left_out_do_not_lengthen_an_epoch(self):
-        counts = data(*[squares(1)] * 50, *[[]] * 50)
-        settings = Settings(batch=4, iterations=100, filter_empty=True)
-        assert not advise_recipe(situation(counts, settings))
-        settings = Settings(batch=4, iterations=100, filter_empty=False)
-        assert only(advise_recipe(situation(counts, settings))).code == "schedule"
 
 
 def test_of_two_limits_for_one_key_the_larger_holds():
