@@ -157,8 +157,27 @@ def _clipping(plans: dict[str, Any]) -> str:
     return _table(titles, rows)
 
 
+def _rates(found: dict[str, Any], results: dict[str, dict[str, Any]]) -> str:
+    """AP on the validation part by arm and rate, the best in bold; the plan `<name>_low` too."""
+    name = next(name for name, other in results.items() if other is found)
+    table: dict[str, dict[float, float]] = {}
+    for plan in (found, results.get(f"{name}_low", {"arms": {}})):
+        for arm, values in plan["arms"].items():
+            rate = float(values["overrides"]["SOLVER.BASE_LR"])
+            mean = statistics.fmean(values["metrics"]["AP"].values())
+            table.setdefault(arm.rpartition("_")[0], {})[rate] = mean
+    rates = sorted({rate for by_rate in table.values() for rate in by_rate})
+    rows = []
+    for arm, by_rate in table.items():
+        best = max(by_rate, key=lambda rate: by_rate[rate])
+        cells = {rate: f"{mean:.1f}" for rate, mean in by_rate.items()}
+        cells[best] = f"**{cells[best]}**"
+        rows.append([arm, *(cells.get(rate, "") for rate in rates)])
+    return _table(["AP at rate", *(f"{rate:g}" for rate in rates)], rows)
+
+
 _OF_ONE = {"about": _about, "results": _results, "clipping": _clipping}
-_OF_ALL = {"imbalance": _imbalance, "recipes": _recipes}
+_OF_ALL = {"imbalance": _imbalance, "recipes": _recipes, "rates": _rates}
 
 
 def _gain(found: dict[str, Any], baseline: str) -> str:

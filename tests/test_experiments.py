@@ -192,7 +192,24 @@ def test_tables_of_made_up_results():
     results = {"toy": made_up(), "matches": {"toy": report, "other": report}}
     counted = {"iterations": 60, "iterations_clipped": 12.4, "gradients_clipped": 0.257}
     results["clipping"] = {"toy": {"stock": counted, "free": None}}
-    kinds = ["toy about", "toy results", "matches imbalance", "clipping clipping", "absent results"]
+    runs = {
+        f"{arm}_{rate}": {
+            "overrides": {"SOLVER.BASE_LR": rate},
+            "metrics": {"AP": {"101": value}},
+        }
+        for arm, rate, value in (("a_b", "0.1", 20.0), ("a_b", "0.05", 30.0), ("c", "0.1", 5.0))
+    }
+    results["toy_rates"] = {"arms": runs}
+    low = {"overrides": {"SOLVER.BASE_LR": "0.02"}, "metrics": {"AP": {"101": 4.0}}}
+    results["toy_rates_low"] = {"arms": {"c_0.02": low}}
+    kinds = [
+        "toy about",
+        "toy_rates rates",
+        "toy results",
+        "matches imbalance",
+        "clipping clipping",
+        "absent results",
+    ]
     page = "before\n" + "".join(f"<!-- table {k} -->\nold\n<!-- end -->\n" for k in kinds) + "after"
     written = fill(page, results)
     assert fill(written, results) == written
@@ -215,6 +232,8 @@ def test_tables_of_made_up_results():
     matches = "| toy | 2.49 | 1.59 | 44.5 -> 55.5 | clear | +1.25 [-0.50, +3.00] | not run |"
     assert matches in written
     assert "| other |" not in written  # no results, no gain
+    assert "| AP at rate | 0.02 | 0.05 | 0.1 |" in written
+    assert "| a_b |  | **30.0** | 20.0 |" in written and "| c | 4.0 |  | **5.0** |" in written
     assert "| toy | stock | 60 | 12 | 0.26 |" in written and "free" not in written
     assert "<!-- table absent results -->\nNot run.\n<!-- end -->\nafter" in written
 
