@@ -33,7 +33,7 @@ def collect(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """
     entries = []
     for plan, found in results.items():
-        if "arms" not in found:
+        if "comparisons" not in found:
             continue
         stock = next(iter(found["arms"]))
         for comparison in found["comparisons"]:
