@@ -70,7 +70,8 @@ def test_help_imports_neither_torch_nor_detectron2(
 
 
 @pytest.mark.parametrize(
-    ("word", "says"), [("matchs", "did you mean matches?"), ("xyz", "there are advise, check, compare,")]
+    ("word", "says"),
+    [("matchs", "did you mean matches?"), ("xyz", "there are advise, check, compare,")],
 )
 def test_a_misspelt_command_is_helped(repo_root: Path, word: str, says: str) -> None:
     result = _run(repo_root, "-m", "scb_d2", word)
