@@ -18,7 +18,7 @@ from .annotations import annotation_findings
 from .extras import check_extras, check_keypoints
 from .images import image_findings
 from .needs import Needs, needs_of
-from .report import DatasetReport
+from .report import DatasetReport, missing_builtin
 
 __all__ = [
     "HEADERS_AT_START",
@@ -182,7 +182,7 @@ def check_dataset(
     expected = meta.get("thing_classes")
     if meta.get("evaluator_type", "coco") not in READ_KINDS:
         return DatasetReport(name, expected)
-    missing = _missing_builtin(name)
+    missing = missing_builtin(name)
     if missing is not None:
         return missing
     needs = needs or Needs()
@@ -213,25 +213,6 @@ def _first_difference(found: Sequence[str], expected: Sequence[str]) -> str:
         return f"{len(found)} instead of {len(expected)}"
     index = next(i for i, pair in enumerate(zip(found, expected, strict=True)) if len({*pair}) > 1)
     return f"number {index + 1} is {found[index]!r} instead of {expected[index]!r}"
-
-
-def _missing_builtin(name: str) -> DatasetReport | None:
-    """A report if the data set is one of Detectron2's own and its file is absent."""
-    meta = MetadataCatalog.get(name)
-    path = meta.get("json_file")
-    if meta.get("evaluator_type") == "pascal_voc":
-        path = os.path.join(meta.dirname, "ImageSets", "Main", f"{meta.split}.txt")
-    variable = os.getenv("DETECTRON2_DATASETS")
-    root = os.path.expanduser(variable or "datasets")
-    own = path is None or meta.get("scb_source") is not None
-    if own or os.path.exists(path) or not path.startswith(os.path.join(root, "")):
-        return None
-    where = f"is {variable!r}" if variable else "is not set, which stands for './datasets'"
-    message = (
-        f"The data set {name!r} needs {path}, which does not exist; the environment variable "
-        f"DETECTRON2_DATASETS {where}."
-    )
-    return DatasetReport(name, findings=[Finding("error", "missing-builtin", message)])
 
 
 def dataset_classes(name: str) -> list[str]:
