@@ -75,7 +75,7 @@ def vanishes(size: tuple[int, int], augmentations: Iterable[Any]) -> bool:
         if isinstance(augmentation, T.AugmentationList):
             if vanishes(size, augmentation.augs):
                 return True
-        elif isinstance(augmentation, T.ResizeShortestEdge):
+        elif isinstance(augmentation, T.ResizeShortestEdge) and augmentation.short_edge_length:
             edge = min(augmentation.short_edge_length)
             shape = T.ResizeShortestEdge.get_output_shape(*size, edge, augmentation.max_size)
             if edge and min(shape) < 1:

@@ -39,6 +39,11 @@ def train_net_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--eval-only", action="store_true", help="evaluate only")
     parser.add_argument(
+        "--no-rehearsal",
+        action="store_true",
+        help="start without trying the run's parts on a few images first",
+    )
+    parser.add_argument(
         "--num-gpus",
         type=int,
         default=1,

@@ -17,11 +17,18 @@ from scb_d2.utils.needless_warnings import log_hidden_warnings
 from scb_d2.utils.user_errors import hide_user_tracebacks, report_user_errors
 
 from .checkpoint import SafeCheckpointer, find_checkpoint
-from .config.lazy import check_lazy_run, load_lazy_config, use_available_lazy_device
+from .config.checkpoint_fit import check_same_start
+from .config.lazy import load_lazy_config, use_available_lazy_device
 from .config.load import find_config_file, load_config
 from .config.rehearsal import check_run
 from .flags import train_net_parser
-from .processes import check_flags, check_processes, launch, world_size
+from .processes import (
+    check_flags,
+    check_processes,
+    is_first_local_process,
+    launch,
+    world_size,
+)
 from .run_folder import set_up_run
 from .training.parts import Config, run_settings
 from .training.trainer import Trainer
@@ -58,8 +65,13 @@ def _start(args: argparse.Namespace) -> None:
         cfg = load_config(args.config_file, args.opts)
     settings = run_settings(cfg)
     check_processes(args, settings.device)
-    check = check_lazy_run if is_lazy else check_run
-    check(cfg, world_size(args), resume=args.resume, eval_only=args.eval_only)
+    check_run(
+        cfg,
+        world_size(args),
+        resume=args.resume,
+        eval_only=args.eval_only,
+        rehearsal=not args.no_rehearsal and is_first_local_process(),
+    )
     # A LazyConfig may hold objects that cannot be sent to a process.
     sent = None if is_lazy else cfg
     launch(_run, args, settings.device, (args, sent, settings.device, settings.amp))
@@ -80,6 +92,7 @@ def _run(args: argparse.Namespace, cfg: CfgNode | None, device: str, amp: bool) 
     else:  # in a process of its own nothing is registered
         import_projects()
         register_datasets(cfg)
+    check_same_start(run_settings(cfg).output_dir, args.resume)
     _set_up_process(cfg, args)
     if args.eval_only:
         _evaluate(cfg, args)

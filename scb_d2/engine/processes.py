@@ -2,9 +2,11 @@
 
 import argparse
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import detectron2.engine
 import torch
@@ -16,7 +18,14 @@ from torch.distributed.rendezvous import rendezvous
 
 from scb_d2.errors import ConfigError
 
-__all__ = ["check_flags", "check_processes", "create_ddp", "launch", "world_size"]
+__all__ = [
+    "check_flags",
+    "check_processes",
+    "create_ddp",
+    "is_first_local_process",
+    "launch",
+    "world_size",
+]
 
 
 def create_ddp(model: nn.Module, **kwargs: Any) -> nn.Module:
@@ -39,6 +48,11 @@ def world_size(args: argparse.Namespace) -> int:
     if _under_torchrun():
         return int(os.environ["WORLD_SIZE"])
     return args.num_gpus * args.num_machines
+
+
+def is_first_local_process() -> bool:
+    """Whether torchrun has started this process first of those of this machine; else True."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def check_flags(args: argparse.Namespace) -> None:
@@ -88,6 +102,33 @@ def check_processes(args: argparse.Namespace, device: str) -> None:
             f"{flag} {local_size} asks for more GPUs than the {torch.cuda.device_count()} of this "
             "machine."
         )
+    _check_port(args)
+
+
+def _check_port(args: argparse.Namespace) -> None:
+    """Check that the port of ``--dist-url`` is free, where this machine will listen at it."""
+    url = urlsplit(args.dist_url)
+    several = args.num_gpus * args.num_machines > 1
+    alone = args.num_machines == 1 and args.dist_url == _default_url()
+    if _under_torchrun() or alone or not several or args.machine_rank or url.scheme != "tcp":
+        return
+    try:
+        address = (url.hostname or "", url.port or 0)
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+    except socket.gaierror:  # a name that is yet to be known, perhaps
+        return
+    except (OSError, ValueError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(
+            f"--dist-url {args.dist_url}: this machine cannot listen there ({reason}); give a free "
+            "port of its own."
+        ) from error
+
+
+def _default_url() -> str:
+    return detectron2.engine.default_argument_parser().get_default("dist_url")
 
 
 def launch(
@@ -108,8 +149,7 @@ def launch(
         with _process_group_of_torchrun(device):
             main(*main_args)
         return
-    default_url = detectron2.engine.default_argument_parser().get_default("dist_url")
-    single_machine = args.num_machines == 1 and args.dist_url == default_url
+    single_machine = args.num_machines == 1 and args.dist_url == _default_url()
     with _gpus_hidden(torch.device(device).type == "cpu"):
         detectron2.engine.launch(
             main,

@@ -30,7 +30,7 @@ from scb_d2.modeling import (
     ScaleBalancedRRPN,
     ScaleBalancedStandardROIHeads,
 )
-from scb_d2.modeling.build_errors import CLASS_KEYS
+from scb_d2.modeling.class_names import CLASS_KEYS
 from scb_d2.utils.files import atomic_write
 from scb_d2.utils.tensors import load_tensors
 

@@ -3,7 +3,7 @@
 from scb_d2.loss.anchor_targets import MatchedObjects
 
 from .box_predictor import ScaleBalancedFastRCNNOutputLayers
-from .build import build_model, check_model, scale_balanced_config
+from .build import build_model, scale_balanced_config
 from .fcos import ScaleBalancedFCOS
 from .retinanet import ScaleBalancedRetinaNet
 from .roi_heads import (
@@ -31,6 +31,5 @@ __all__ = [
     "ScaleBalancedRotatedFastRCNNOutputLayers",
     "ScaleBalancedStandardROIHeads",
     "build_model",
-    "check_model",
     "scale_balanced_config",
 ]

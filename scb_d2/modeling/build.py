@@ -2,7 +2,6 @@
 
 import logging
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, ProposalNetwork
 from detectron2.modeling import build_model as build_stock_model
@@ -12,13 +11,13 @@ from detectron2.utils.registry import Registry
 from torch import nn
 
 from scb_d2.config import STAGES, validate_config
-from scb_d2.errors import ConfigError, UserError
+from scb_d2.errors import ConfigError
 from scb_d2.utils.arguments import check_names
 
-from .build_errors import readable_build_errors, unknown_class
+from .class_names import unknown_class
 from .from_config import matches_by_atss
 
-__all__ = ["build_model", "check_model", "scale_balanced_config"]
+__all__ = ["build_model", "scale_balanced_config"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,31 +46,11 @@ def build_model(cfg: CfgNode) -> nn.Module:
 
     Raises:
         ConfigError: if a value of ``MODEL.SCB`` is not allowed, the architecture has none of the
-            stages that it names, the parts of the model do not fit each other, or it needs
-            operators that this Detectron2 lacks.
+            stages that it names, or needs operators that this Detectron2 lacks. What Detectron2
+            raises on its own keys passes; commands explain it, see
+            :mod:`scb_d2.engine.config.explain`.
     """
-    balanced = scale_balanced_config(cfg)
-    with readable_build_errors(balanced):
-        return build_stock_model(balanced)
-
-
-def check_model(cfg: CfgNode) -> None:
-    """Check that the model of a config can be built, in some 0.1 s and without its memory.
-
-    Raises:
-        ConfigError: see :func:`build_model`.
-    """
-    weightless = cfg.clone()
-    weightless.defrost()
-    weightless.MODEL.DEVICE = "meta"
-    try:
-        with torch.device("meta"):
-            build_model(weightless)
-    except UserError:
-        raise
-    except Exception:
-        # Code of the user's own may need real tensors; should it be wrong, building for real tells.
-        logger.debug("The model cannot be built without memory.", exc_info=True)
+    return build_stock_model(scale_balanced_config(cfg))
 
 
 def scale_balanced_config(cfg: CfgNode) -> CfgNode:

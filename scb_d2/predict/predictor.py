@@ -13,8 +13,10 @@ from torch import nn
 
 from scb_d2.data.images import vanishes
 from scb_d2.data.mapper import build_mapper
+from scb_d2.engine.config.explain import explained
 from scb_d2.engine.config.lazy import load_lazy_config, use_available_lazy_device
 from scb_d2.engine.config.load import find_config_file, load_config
+from scb_d2.engine.weights import load_weights
 from scb_d2.errors import ConfigError, DataError
 from scb_d2.evaluation.tiled_detection import (
     TileSettings,
@@ -25,7 +27,6 @@ from scb_d2.evaluation.tiled_detection import (
 from scb_d2.modeling.build import build_model
 
 from .categories import Categories, find_categories
-from .weights import load_weights
 
 __all__ = ["Predictor", "load_predictor"]
 
@@ -105,7 +106,7 @@ def load_predictor(config_file: str, opts: Sequence[str], weights: str) -> Predi
     Args:
         config_file: YAML or LazyConfig ``.py``; a path or a name of Detectron2's model zoo.
         opts: overrides, as for ``train_net.py``.
-        weights: checkpoint, see :func:`scb_d2.predict.weights.load_weights`.
+        weights: checkpoint, see :func:`scb_d2.engine.weights.load_weights`.
 
     Raises:
         UserError: one sentence that names the key or file.
@@ -114,7 +115,9 @@ def load_predictor(config_file: str, opts: Sequence[str], weights: str) -> Predi
     if path.endswith(".py"):
         cfg = load_lazy_config(path, list(opts))
         use_available_lazy_device(cfg)
-        model = instantiate(cfg.model).to(cfg.train.device)
+        model = explained(
+            "the model", lambda c: instantiate(c.model).to(c.train.device), cfg, ("model",)
+        )
         keys = [f"dataloader.{split}" for split in ("test", "train")]
         found = [OmegaConf.select(cfg, f"{key}.dataset.names") for key in keys]
         names = [name for names in found for name in _as_list(names)]
@@ -125,7 +128,7 @@ def load_predictor(config_file: str, opts: Sequence[str], weights: str) -> Predi
     else:
         cfg = load_config(path, opts)
         mapper, tiles = build_mapper(cfg, is_train=False), tile_settings(cfg)
-        model = build_model(cfg)
+        model = explained("the model", build_model, cfg, ("MODEL",))
         names = [*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN]
     load_weights(model, weights)
     return Predictor(model, mapper, find_categories(names), tiles)

@@ -50,11 +50,13 @@ def test_scb_d2_lists_its_commands(repo_root: Path, flags: tuple[str, ...]) -> N
     assert "usage: scb-d2" in result.stdout + result.stderr
 
 
-def test_flags_equal_detectron2s_own() -> None:
+def test_flags_are_detectron2s_own_and_one_more() -> None:
     def flags(parser):
         return {a.dest: (a.option_strings, a.default, a.type, a.nargs) for a in parser._actions}
 
-    assert flags(train_net_parser()) == flags(default_argument_parser())
+    ours = flags(train_net_parser())
+    assert ours.pop("no_rehearsal")[0] == ["--no-rehearsal"]
+    assert ours == flags(default_argument_parser())
 
 
 @pytest.mark.parametrize("command", [("-m", "scb_d2", "--help"), ("train_net.py", "--help")])

@@ -176,3 +176,32 @@ def test_a_batch_is_shared_evenly(
     assert main(["--config-file", str(tiny_yaml), "--num-gpus", "3"]) == 1
     error = capfd.readouterr().err
     assert "SOLVER.IMS_PER_BATCH must be a multiple of the number of processes, 3; got 2" in error
+
+
+@pytest.mark.parametrize(
+    ("flags", "refused"),
+    [
+        ({"num_gpus": 2}, True),
+        ({"num_machines": 2}, True),
+        ({"num_machines": 2, "machine_rank": 1}, False),
+        ({"num_gpus": 1}, False),
+        ({"num_gpus": 2, "dist_url": "auto"}, False),
+        ({"num_gpus": 2, "dist_url": "tcp://127.0.0.1:99999999"}, True),
+    ],
+)
+def test_a_taken_port_is_told_where_it_would_be_listened_at(
+    flags: dict[str, object], refused: bool
+) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        url = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        common = {"num_gpus": 1, "num_machines": 1, "machine_rank": 0, "dist_url": url}
+        args = argparse.Namespace(**{**common, **flags})
+        if refused:
+            with pytest.raises(ConfigError, match=rf"--dist-url {args.dist_url}: this machine"):
+                check_processes(args, "cpu")
+        else:
+            check_processes(args, "cpu")
+    if args.dist_url == url:
+        check_processes(args, "cpu")

@@ -9,7 +9,7 @@ import pytest
 
 from scb_d2.cli import main
 from scb_d2.engine.main import main as train
-from scb_d2.modeling.build_errors import CLASS_KEYS
+from scb_d2.modeling.class_names import CLASS_KEYS
 from tests.faults.bad_inputs import CASES, write_good_inputs
 
 MESSAGES = {
@@ -45,26 +45,26 @@ MESSAGES = {
     "architecture unknown": "MODEL.META_ARCHITECTURE must name one of {META_ARCHITECTURE}; got 'RetinaNett' (did you mean RetinaNet?).",
     "architecture without the loss": "MODEL.SCB.ENABLED is True, but the scale-balanced loss does not support MODEL.META_ARCHITECTURE 'SemanticSegmentor'; it supports the meta-architectures DSSD, RefineDet, RetinaNet, SSD, ScaleBalancedRetinaNet; and GeneralizedRCNN, PanopticFPN, ProposalNetwork with the proposal generator RPN (first stage) or the ROI heads CascadeROIHeads, Res5ROIHeads, StandardROIHeads (second stage).",
     "backbone unknown": "MODEL.BACKBONE.NAME must name one of {BACKBONE.NAME}; got 'build_resnet' (did you mean build_resnet_backbone?).",
-    "backbone without the features": "MODEL.RETINANET.IN_FEATURES names the feature 'p3', but the backbone build_resnet_backbone gives res3, res4, res5.",
-    "feature unknown": "MODEL.RETINANET.IN_FEATURES names the feature 'p2', but the backbone build_retinanet_resnet_fpn_backbone gives p3, p4, p5, p6, p7.",
-    "features none": "MODEL.RETINANET.IN_FEATURES must name one feature or more; got [].",
-    "trunk without the features": "MODEL.FPN.IN_FEATURES names the feature 'res2', but MODEL.RESNETS.OUT_FEATURES gives res3, res4, res5.",
-    "trunk without such maps": "MODEL.RESNETS.OUT_FEATURES must name maps of stem, res2, res3, res4, res5; got ['res3', 'res9'].",
-    "depth unknown": "MODEL.RESNETS.DEPTH must be one of 18, 34, 50, 101, 152; got 20.",
-    "normalization unknown": "MODEL.RESNETS.NORM names the unknown normalization 'XN'.",
-    "anchor sizes of two levels": "MODEL.ANCHOR_GENERATOR.SIZES must have one entry, or one for each of the 5 MODEL.RETINANET.IN_FEATURES; got 2.",
-    "anchor ratios of two levels": "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS must have one entry, or one for each of the 5 MODEL.RETINANET.IN_FEATURES; got 2.",
+    "backbone without the features": "the model cannot be made with MODEL.RETINANET.IN_FEATURES ['p3', 'p4', 'p5', 'p6', 'p7']: KeyError: 'p3'; the backbone gives res3, res4, res5.",
+    "feature unknown": "the model cannot be made with MODEL.RETINANET.IN_FEATURES ['p2', 'p3']: KeyError: 'p2'; the backbone gives p3, p4, p5, p6, p7.",
+    "features none": "the model cannot be made with MODEL.RETINANET.IN_FEATURES []: Got sizes of length 5 in anchor generator, but the number of input features is 0; the backbone gives p3, p4, p5, p6, p7.",
+    "trunk without the features": "the model cannot be made with MODEL.FPN.IN_FEATURES ['res2']: KeyError: 'res2'; MODEL.RESNETS.OUT_FEATURES is ['res3', 'res4', 'res5'].",
+    "trunk without such maps": "the model cannot be made of the config's MODEL (MODEL.RESNETS.OUT_FEATURES may be the reason): Available children: stem, res2, res3; --no-rehearsal shows where.",
+    "depth unknown": "the model cannot be made with MODEL.RESNETS.DEPTH 20: KeyError: 20; the default is 50.",
+    "normalization unknown": "the model cannot be made with MODEL.RESNETS.NORM 'XN': KeyError: 'XN'; the default is 'FrozenBN'.",
+    "anchor sizes of two levels": "the model cannot be made with MODEL.ANCHOR_GENERATOR.SIZES [[8], [16]]: Got sizes of length 2 in anchor generator, but the number of input features is 5; the default is [[32, 64, 128, 256, 512]].",
+    "anchor ratios of two levels": "the model cannot be made with MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS [[1.0], [2.0]]: Got aspect_ratios of length 2 in anchor generator, but the number of input features is 5; the default is [[0.5, 1.0, 2.0]].",
     "anchor generator unknown": "MODEL.ANCHOR_GENERATOR.NAME must name one of {ANCHOR_GENERATOR.NAME}; got 'Default'.",
-    "matcher without a label": "the model of the config cannot be built: modeling/matcher.py requires len(labels) == len(thresholds) - 1.",
+    "matcher without a label": "the model cannot be made with MODEL.RETINANET.IOU_LABELS [0, 1]: AssertionError; the default is [0, -1, 1].",
     "classes of other data": "The model has 3 classes and the data set 'mine' has 2: set MODEL.RETINANET.NUM_CLASSES to 2.",
     "weights to start from missing": "MODEL.WEIGHTS: the file none.pth does not exist.",
     "proposals unknown": "MODEL.PROPOSAL_GENERATOR.NAME must name one of {PROPOSAL_GENERATOR.NAME}; got 'RPNN' (did you mean RPN?).",
-    "proposals without the feature": "MODEL.RPN.IN_FEATURES names the feature 'p9', but the backbone build_resnet_fpn_backbone gives p2, p3, p4, p5, p6.",
+    "proposals without the feature": "the model cannot be made with MODEL.RPN.IN_FEATURES ['p2', 'p9']: KeyError: 'p9'; the backbone gives p2, p3, p4, p5, p6.",
     "heads unknown": "MODEL.ROI_HEADS.NAME must name one of {ROI_HEADS.NAME}; got 'ROIHeads' (did you mean RROIHeads?).",
-    "heads without the feature": "MODEL.ROI_HEADS.IN_FEATURES names the feature 'p9', but the backbone build_resnet_fpn_backbone gives p2, p3, p4, p5, p6.",
+    "heads without the feature": "the model cannot be made with MODEL.ROI_HEADS.IN_FEATURES ['p9']: KeyError: 'p9'; the backbone gives p2, p3, p4, p5, p6.",
     "heads of other data": "The model has 7 classes and the data set 'mine' has 2: set MODEL.ROI_HEADS.NUM_CLASSES to 2.",
     "SSD without the feature": "there is no feature map 'conv4_4', which MODEL.SSD.IN_FEATURES or MODEL.FSSD.FUSED_FEATURES names; there are conv4_3, conv5_3, fc7, conv6_2, conv7_2, conv8_2.",
-    "SSD on another backbone": "MODEL.SSD.IN_FEATURES names the feature 'conv4_3', but the backbone build_resnet_backbone gives res4.",
+    "SSD on another backbone": "the model cannot be made with MODEL.SSD.IN_FEATURES ('conv4_3', 'fc7', 'conv6_2', 'conv7_2', 'conv8_2'): KeyError: 'conv4_3'; the backbone gives res4.",
     "SSD of fewer maps than anchors": "MODEL.SSD.MIN_SIZES has 5 entries, but there are 2 feature maps.",
     "FSSD without the feature": "MODEL.SSD.IN_FEATURES must name maps of FSSD's pyramid, p0, p1, p2, p3, p4; got p0, p9.",
     "DSSD without the feature": "MODEL.SSD.IN_FEATURES must name maps of res3, res5, res6, res7, res8, d3, d5, d6, d7; got d3, d9.",
@@ -72,7 +72,7 @@ MESSAGES = {
     "RefineDet of other data": "The model has 4 classes and the data set 'mine' has 2: set MODEL.SSD.NUM_CLASSES to 2.",
     "lazy not Python": "config.py is not valid Python: invalid syntax (<unknown>, line 1).",
     "lazy without parts": "config.py does not define model, which train_net.py needs.",
-    "lazy with an unknown key": "train.sed is not supported by train_net.py, which knows output_dir, init_checkpoint, max_iter, amp, ddp, checkpointer, eval_period, log_period, device, seed, cudnn_benchmark, best_metric, best_mode, patience.",
+    "lazy with an unknown key": "train.sed is not supported by train_net.py, which knows output_dir, init_checkpoint, max_iter, amp, ddp, checkpointer, eval_period, log_period, device, seed, cudnn_benchmark, best_metric, best_mode, patience, tiles.",
     "results missing": "The results file none.json does not exist.",
     "annotations missing": "The annotation file none.json does not exist.",
     "annotations are results": "The annotation file results.json is not COCO JSON: it must be an object with the lists 'images', 'annotations' and 'categories', not a list.",

@@ -2,14 +2,43 @@
 
 from collections.abc import Sequence
 
-from scb_d2.data.checks.datasets import check_agreement, dataset_reports
+from detectron2.config import CfgNode
+from omegaconf import DictConfig
+
+from scb_d2.data.checks.datasets import (
+    HEADERS_AT_START,
+    check_agreement,
+    check_datasets,
+    dataset_reports,
+    raise_errors,
+)
 from scb_d2.data.checks.report import DatasetReport
 from scb_d2.errors import DataError
+from scb_d2.evaluation.build import check_evaluators
 
 from .lazy import check_lazy_classes, lazy_dataset_reports, load_lazy_config
 from .load import find_config_file, load_config
 
-__all__ = ["check_config_data"]
+__all__ = ["check_config_data", "check_run_data"]
+
+
+def check_run_data(cfg: CfgNode | DictConfig, *, train: bool) -> None:
+    """Check the data sets of a run, as every start does, with the headers of some images.
+
+    Args:
+        cfg: YAML config or LazyConfig.
+        train: whether the run trains on them too.
+
+    Raises:
+        UserError: the first error in them, or what does not fit.
+    """
+    if isinstance(cfg, CfgNode):
+        check_datasets(cfg, train=train)
+        check_evaluators(cfg.DATASETS.TEST)
+    else:
+        reports = lazy_dataset_reports(cfg, train=train, headers=HEADERS_AT_START)
+        raise_errors(reports)
+        check_lazy_classes(cfg, reports)
 
 
 def check_config_data(

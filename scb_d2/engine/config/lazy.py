@@ -13,13 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from scb_d2.data.checks.datasets import (
-    HEADERS_AT_START,
-    check_dataset,
-    check_name,
-    check_reported_classes,
-    raise_errors,
-)
+from scb_d2.data.checks.datasets import check_dataset, check_name, check_reported_classes
 from scb_d2.data.checks.needs import needs_of_mappers
 from scb_d2.data.checks.report import DatasetReport
 from scb_d2.data.mapper import CheckedDatasetMapper
@@ -27,20 +21,11 @@ from scb_d2.data.reader.catalog import load_through_reader
 from scb_d2.engine.device import available_amp, available_device
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
-from scb_d2.evaluation.tiled_detection import lazy_tile_settings
 
 from .load import find_config_file
-from .rehearsal import (
-    check_batch_size,
-    check_best_metric,
-    check_output_dir,
-    check_patience,
-    check_weights,
-)
 
 __all__ = [
     "check_lazy_classes",
-    "check_lazy_run",
     "lazy_dataset_reports",
     "load_lazy_config",
     "target_of",
@@ -120,42 +105,6 @@ def use_available_lazy_device(cfg: DictConfig) -> None:
     train = cfg.train
     train.device = available_device(train.device, "train.device")
     train.amp.enabled = available_amp(train.amp.enabled, train.device, "train.amp.enabled")
-
-
-def check_lazy_run(cfg: DictConfig, num_processes: int, *, resume: bool, eval_only: bool) -> None:
-    """As :func:`scb_d2.engine.config.rehearsal.check_run`, for a LazyConfig.
-
-    Raises:
-        UserError: one sentence that names the key or file.
-    """
-    train = cfg.train
-    check_output_dir(train.output_dir, "train.output_dir")
-    lazy_tile_settings(train.tiles)
-    check_weights(train.init_checkpoint, "train.init_checkpoint", train.output_dir, resume)
-    has_evaluator = "evaluator" in cfg.dataloader and "test" in cfg.dataloader
-    if not has_evaluator and (eval_only or train.eval_period > 0):
-        raise ConfigError(
-            "evaluation needs dataloader.test and dataloader.evaluator; define them, or set "
-            "train.eval_period=0 to train without."
-        )
-    check_best_metric(
-        train.best_metric, train.best_mode, "train.best_metric", "train.best_mode", has_evaluator
-    )
-    check_patience(
-        train.patience,
-        train.best_metric,
-        train.eval_period,
-        ("train.patience", "train.best_metric", "train.eval_period"),
-    )
-    if not eval_only:
-        if train.max_iter < 1:
-            raise ConfigError(f"train.max_iter must be at least 1; got {train.max_iter}.")
-        batch = OmegaConf.select(cfg, "dataloader.train.total_batch_size")
-        if batch is not None:
-            check_batch_size(batch, "dataloader.train.total_batch_size", num_processes)
-    reports = lazy_dataset_reports(cfg, train=not eval_only, headers=HEADERS_AT_START)
-    raise_errors(reports)
-    check_lazy_classes(cfg, reports)
 
 
 def test_dataset_name(cfg: DictConfig) -> str:

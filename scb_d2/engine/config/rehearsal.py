@@ -1,165 +1,224 @@
-"""Checks of a run before anything is written."""
+"""A run in small, with Detectron2's real parts, before anything of it is written."""
 
-import os
+import contextlib
+import io
+import itertools
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
-from detectron2.config import CfgNode
-from detectron2.utils.file_io import PathManager
+import torch
+from detectron2.config import CfgNode, instantiate
+from detectron2.data import get_detection_dataset_dicts
+from detectron2.solver import LRMultiplier
+from detectron2.utils.events import EventStorage
+from fvcore.common.param_scheduler import ParamScheduler
+from torch import nn
+from torch.optim import Optimizer
 
-from scb_d2.data.checks.datasets import check_datasets
-from scb_d2.engine.checkpoint import find_checkpoint
-from scb_d2.errors import ConfigError
-from scb_d2.evaluation.build import check_evaluators, max_dets_per_image
-from scb_d2.evaluation.coco_backend import coco_eval_class
-from scb_d2.evaluation.recall_evaluator import recall_settings
-from scb_d2.evaluation.tiled_detection import tile_settings
-from scb_d2.modeling.build import check_model
+from scb_d2.data.mapper import build_mapper
+from scb_d2.engine.training.parts import Config, parts_of, run_settings
+from scb_d2.errors import UserError
+from scb_d2.utils.seeding import temporary_seed
 
-__all__ = [
-    "check_batch_size",
-    "check_best_metric",
-    "check_output_dir",
-    "check_patience",
-    "check_run",
-    "check_weights",
-]
+from .checkpoint_fit import check_resume, check_weights_fit
+from .data_report import check_run_data
+from .explain import Unexplained, explained
+from .keys import keys_of, with_value
+from .rehearsed_evaluation import rehearse_evaluation
+from .sample import in_small, sampled
+from .settings import check_settings
+
+__all__ = ["check_run", "rehearse"]
+
+_LR_PLACES = 64
 
 
-def check_run(cfg: CfgNode, num_processes: int, *, resume: bool, eval_only: bool) -> None:
-    """Check that a run can start: architecture, weights, batch size, data, evaluators.
+def check_run(
+    cfg: Config, num_processes: int, *, resume: bool, eval_only: bool, rehearsal: bool = True
+) -> None:
+    """Check a run before anything is written: its settings, its model, its data, and a rehearsal.
 
     Args:
         cfg: the whole config.
         num_processes: number of processes that share a batch.
-        resume: the run continues from ``OUTPUT_DIR`` if it holds a checkpoint.
+        resume: the run continues from its output folder if that holds a checkpoint.
         eval_only: the run evaluates and does not train.
+        rehearsal: whether to make the run's parts and try them.
 
     Raises:
         UserError: one sentence that names the key or file.
     """
-    check_model(cfg)
-    check_output_dir(cfg.OUTPUT_DIR, "OUTPUT_DIR")
-    check_weights(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", cfg.OUTPUT_DIR, resume)
-    if eval_only and not cfg.DATASETS.TEST:
-        raise ConfigError("--eval-only needs a data set in DATASETS.TEST, which is empty.")
-    if not eval_only:
-        _check_solver(cfg, num_processes)
-    check_best_metric(
-        cfg.TEST.BEST_METRIC,
-        cfg.TEST.BEST_MODE,
-        "TEST.BEST_METRIC",
-        "TEST.BEST_MODE",
-        bool(cfg.DATASETS.TEST),
-    )
-    check_patience(
-        cfg.TEST.PATIENCE,
-        cfg.TEST.BEST_METRIC,
-        cfg.TEST.EVAL_PERIOD,
-        ("TEST.PATIENCE", "TEST.BEST_METRIC", "TEST.EVAL_PERIOD"),
-    )
-    if cfg.TEST.AUG.ENABLED and cfg.MODEL.META_ARCHITECTURE != "GeneralizedRCNN":
-        raise ConfigError(
-            "TEST.AUG.ENABLED works with MODEL.META_ARCHITECTURE GeneralizedRCNN only; got "
-            f"{cfg.MODEL.META_ARCHITECTURE}."
-        )
-    check_datasets(cfg, train=not eval_only)
-    check_evaluators(cfg.DATASETS.TEST)
-    recall_settings(cfg)
-    coco_eval_class(cfg.TEST.COCO_BACKEND)
-    max_dets_per_image(cfg)
-    tile_settings(cfg)
+    check_settings(cfg, num_processes, resume=resume, eval_only=eval_only)
+    if rehearsal:
+        with _quiet():
+            explained("the model", _meta_model, cfg, keys_of(cfg, ("MODEL",), ("model",)))
+    check_run_data(cfg, train=not eval_only)
+    if rehearsal:
+        rehearse(cfg, resume=resume, eval_only=eval_only)
 
 
-def check_output_dir(path: str, key: str) -> None:
-    """Check that the folder of a run is there or can be made.
+def rehearse(cfg: Config, *, resume: bool, eval_only: bool) -> None:
+    """Try every part of a run on a few of its images; nothing is written.
 
-    Raises:
-        ConfigError: naming ``key`` and what is in the way.
-    """
-    if "://" in path:
-        return
-    existing = os.path.abspath(path)
-    while not os.path.lexists(existing):
-        existing = os.path.dirname(existing)
-    if not os.path.isdir(existing):
-        raise ConfigError(f"{key} {path!r} cannot be a folder: {existing} is a file.")
-    if not os.access(existing, os.W_OK):
-        raise ConfigError(f"{key} {path!r} cannot be written: {existing} allows no files.")
-
-
-def check_weights(weights: str, key: str, output_dir: str, resume: bool) -> None:
-    """Check that local weights exist, unless the run resumes from a checkpoint instead.
-
-    Raises:
-        ConfigError: naming ``key`` and the file.
-    """
-    if resume and find_checkpoint(output_dir):
-        return
-    path = weights.partition("?")[0]  # Detectron2 takes options of loading after a "?"
-    try:
-        missing = bool(path) and not PathManager.isfile(path)
-    except NotImplementedError:  # an address that tells nothing before it is fetched
-        return
-    if missing:
-        raise ConfigError(f"{key}: the file {path} does not exist.")
-
-
-def check_batch_size(batch: int, key: str, num_processes: int) -> None:
-    """Check that every process gets the same number of images.
-
-    Raises:
-        ConfigError: naming ``key`` and both numbers.
-    """
-    if batch < 1 or batch % num_processes:
-        raise ConfigError(
-            f"{key} must be a multiple of the number of processes, {num_processes}; got {batch}."
-        )
-
-
-def check_best_metric(
-    metric: str, mode: str, metric_key: str, mode_key: str, has_test_data: bool
-) -> None:
-    """Check the keys of the best checkpoint.
-
-    Raises:
-        ConfigError: naming the key.
-    """
-    if mode not in ("max", "min"):
-        raise ConfigError(f"{mode_key} must be max or min; got {mode!r}.")
-    if metric and not has_test_data:
-        raise ConfigError(f"{metric_key} is {metric}, but there is no data set to evaluate on.")
-
-
-def check_patience(
-    patience: int, metric: str, eval_period: int, keys: tuple[str, str, str]
-) -> None:
-    """Check the number of evaluations without a new best value.
+    In this order: the model; optimizer, gradient clipping and schedule; what is resumed, or
+    evaluated, against the model; the training's loader and mapper; the losses of a step in small,
+    and the step; a detection, and the evaluators without detections.
 
     Args:
-        patience: 0 or how many.
-        metric: the best checkpoint's; "" where that is off.
-        eval_period: iterations between evaluations.
-        keys: names of the three.
+        cfg: the whole config, whose data sets were checked.
+        resume: the run continues from its output folder if that holds a checkpoint.
+        eval_only: the run evaluates and does not train.
 
     Raises:
-        ConfigError: naming the key.
+        UserError: one sentence: what was made, from which keys, what it said.
     """
-    if not isinstance(patience, int) or patience < 0:
-        raise ConfigError(f"{keys[0]} must be 0 (off) or a number of evaluations; got {patience}.")
-    if patience and not metric:
-        raise ConfigError(f"{keys[0]} is {patience}, but {keys[1]} names no metric to watch.")
-    if patience and eval_period < 1:
-        raise ConfigError(f"{keys[0]} is {patience}, but {keys[2]} {eval_period} never evaluates.")
+    with _quiet(), temporary_seed(0), sampled(cfg, train=not eval_only) as few:
+        keys = keys_of(few, ("MODEL",), ("model",))
+        model = explained("the model", parts_of(few).build_model, few, keys)
+        optimizer = None if eval_only else _rehearse_optimizer(few, model)
+        if resume:
+            check_resume(cfg, model, optimizer)
+        elif eval_only:
+            check_weights_fit(cfg, model)
+        if not eval_only:
+            _rehearse_step(few, model, on_gpu=run_settings(cfg).device.startswith("cuda"))
+        if parts_of(cfg).evaluated_names(cfg):
+            rehearse_evaluation(cfg, few, model)
 
 
-def _check_solver(cfg: CfgNode, num_processes: int) -> None:
-    solver = cfg.SOLVER
-    if solver.MAX_ITER < 1:
-        raise ConfigError(f"SOLVER.MAX_ITER must be at least 1; got {solver.MAX_ITER}.")
-    batch, reference = solver.IMS_PER_BATCH, solver.REFERENCE_WORLD_SIZE
-    if reference == 0:
-        check_batch_size(batch, "SOLVER.IMS_PER_BATCH", num_processes)
-    elif reference < 0 or batch < 1 or batch % reference:
-        raise ConfigError(
-            f"SOLVER.IMS_PER_BATCH {batch} must be a multiple of SOLVER.REFERENCE_WORLD_SIZE "
-            f"{reference}; set that to 0 to switch the automatic scaling off."
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What the parts log and print is of the run itself, which will do so too."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _meta_model(cfg: Config) -> nn.Module:
+    """The model without its memory, which tells most and costs little."""
+    build, (device,) = parts_of(cfg).build_model, keys_of(cfg, ("MODEL.DEVICE",), ("train.device",))
+    try:
+        with torch.device("meta"):
+            return build(with_value(cfg, device, "meta"))
+    except UserError:
+        raise
+    except Exception:  # code of the user's own may need real tensors
+        return build(with_value(cfg, device, "cpu"))
+
+
+def _rehearse_optimizer(few: Config, model: nn.Module) -> Optimizer:
+    keys = keys_of(few, ("SOLVER",), ("optimizer",))
+    optimizer = explained(
+        "the optimizer", lambda cfg: parts_of(cfg).build_optimizer(cfg, model), few, keys
+    )
+    keys = keys_of(few, ("SOLVER",), ("lr_multiplier", "optimizer"))
+    explained(
+        "the learning rate's schedule", lambda cfg: _check_learning_rates(cfg, model), few, keys
+    )
+    return optimizer
+
+
+def _check_learning_rates(cfg: Config, model: nn.Module) -> None:
+    optimizer = parts_of(cfg).build_optimizer(cfg, model)
+    max_iter = run_settings(cfg).max_iter
+    scheduler = parts_of(cfg).build_lr_scheduler(cfg, optimizer)
+    if isinstance(scheduler, ParamScheduler):
+        scheduler = LRMultiplier(optimizer, scheduler, max_iter)
+    if not isinstance(scheduler, LRMultiplier):
+        return
+    for place in range(_LR_PLACES):
+        scheduler.last_epoch = place * max_iter // _LR_PLACES
+        for rate in scheduler.get_lr():
+            if not math.isfinite(rate) or rate < 0:
+                raise ValueError(
+                    f"the learning rate is {rate:g} at iteration {scheduler.last_epoch}"
+                )
+
+
+def _rehearse_step(few: Config, model: nn.Module, on_gpu: bool) -> None:
+    """Loader and mapper on all images, losses and a step on two of them."""
+    loading = (
+        "DATALOADER",
+        "DATASETS",
+        "INPUT",
+        "MODEL.KEYPOINT_ON",
+        "MODEL.MASK_ON",
+        "MODEL.LOAD_PROPOSALS",
+    )
+    parts = parts_of(few)
+    keys = keys_of(few, loading, ("dataloader.train",))
+    explained("the training's loader", parts.build_train_loader, few, keys)
+    keys = keys_of(few, loading, ("dataloader.train.mapper", "dataloader.train"))
+    mapped = explained("the training's input", _training_input, few, keys)
+    if not mapped:
+        return
+
+    def step(cfg: Config) -> None:
+        if cfg is few:
+            _step(cfg, model, _two_with_objects(mapped))
+        else:
+            _step(cfg, parts.build_model(cfg), _two_with_objects(_training_input(cfg)))
+
+    keys = keys_of(
+        few,
+        ("MODEL", "INPUT", "SOLVER", "TEST.PRECISE_BN"),
+        ("model", "dataloader.train", "optimizer"),
+    )
+    try:
+        explained("a step of training", step, few, keys)
+    except Unexplained as error:
+        # Random weights may give what no others do, and the CPU lacks some of a GPU's operators.
+        if not on_gpu and not isinstance(error.__cause__, FloatingPointError | NotImplementedError):
+            raise
+
+
+def _training_input(cfg: Config) -> list[dict[str, Any]]:
+    """The mapper's output for each image; none where the loader is not Detectron2's."""
+    if isinstance(cfg, CfgNode):
+        files = cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None
+        records = get_detection_dataset_dicts(
+            cfg.DATASETS.TRAIN, filter_empty=False, proposal_files=files
         )
+        mapper = build_mapper(cfg, True)
+    else:
+        loader = cfg.dataloader.train
+        if not {"dataset", "mapper"} <= set(loader) or "names" not in loader.dataset:
+            return []
+        records, mapper = instantiate(loader.dataset), instantiate(loader.mapper)
+    mapped = [mapper(record) for record in records]
+    return [x for x in mapped if isinstance(x, dict)]
+
+
+def _two_with_objects(mapped: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Two images, of the same shape of batch whatever there is; rather such with objects."""
+    by_objects = sorted(mapped, key=lambda x: len(x.get("instances", ())) == 0)
+    return list(itertools.islice(itertools.cycle(by_objects), 2))
+
+
+def _step(cfg: Config, model: nn.Module, batch: list[dict[str, Any]]) -> None:
+    optimizer = parts_of(cfg).build_optimizer(cfg, model)
+    model.train()
+    with EventStorage():
+        try:
+            losses = model([in_small(x) for x in batch])
+        except Exception:  # what is right may be too small for the network
+            losses = model(batch)
+        total = sum(losses.values())
+        if not torch.isfinite(total):
+            values = ", ".join(f"{name} {float(value):g}" for name, value in losses.items())
+            raise FloatingPointError(f"the loss is not finite ({values})")
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+    precise_bn = parts_of(cfg).build_precise_bn(cfg, model, lambda _: [batch])
+    if precise_bn is not None:
+        precise_bn.update_stats()

@@ -13,7 +13,6 @@ from torch.optim import Optimizer
 
 from scb_d2.engine.config.lazy import target_of, test_dataset_name
 from scb_d2.evaluation.tiled_detection import TiledModel, lazy_tile_settings
-from scb_d2.modeling.build_errors import check_features
 from scb_d2.utils.seeding import temporary_seed
 
 from .loader import build_seeded_train_loader
@@ -63,9 +62,7 @@ def scaled_to_processes(cfg: DictConfig) -> DictConfig:
 
 def build_model(cfg: DictConfig) -> nn.Module:
     """The model on its device."""
-    model = instantiate(cfg.model).to(cfg.train.device)
-    check_features(model)
-    return model
+    return instantiate(cfg.model).to(cfg.train.device)
 
 
 def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:

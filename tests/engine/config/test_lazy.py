@@ -11,11 +11,8 @@ from omegaconf import OmegaConf
 from scb_d2 import ConfigError
 from scb_d2.data.mapper import CheckedDatasetMapper
 from scb_d2.engine import device
-from scb_d2.engine.config.lazy import (
-    check_lazy_run,
-    load_lazy_config,
-    use_available_lazy_device,
-)
+from scb_d2.engine.config.lazy import load_lazy_config, use_available_lazy_device
+from scb_d2.engine.config.rehearsal import check_run
 from scb_d2.engine.main import main
 from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
 
@@ -110,16 +107,16 @@ def test_a_run_that_cannot_work_is_refused(
     cfg = load_lazy_config(str(tiny_lazy))
     OmegaConf.update(cfg, key, value)
     with pytest.raises(ValueError, match=sentence):
-        check_lazy_run(cfg, 2, resume=False, eval_only=False)
+        check_run(cfg, 2, resume=False, eval_only=False)
 
 
 def test_evaluation_without_an_evaluator_is_refused(tiny_lazy: Path) -> None:
     cfg = load_lazy_config(str(tiny_lazy))
     del cfg.dataloader.evaluator
     with pytest.raises(ConfigError, match=r"dataloader\.evaluator"):
-        check_lazy_run(cfg, 1, resume=False, eval_only=False)
+        check_run(cfg, 1, resume=False, eval_only=False)
     cfg.train.eval_period, cfg.train.best_metric = 0, ""
-    check_lazy_run(cfg, 1, resume=False, eval_only=False)
+    check_run(cfg, 1, resume=False, eval_only=False)
 
 
 def test_without_a_gpu_the_cpu_is_used_and_said(

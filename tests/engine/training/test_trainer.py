@@ -139,11 +139,17 @@ def test_an_image_missing_from_a_worker_process_is_one_sentence(
     [
         (["MODEL.WEIGHTS", "no.pth"], "MODEL.WEIGHTS: the file no.pth does not exist."),
         (["SOLVER.IMS_PER_BATCH", "0"], "SOLVER.IMS_PER_BATCH must be a multiple"),
-        (["SOLVER.REFERENCE_WORLD_SIZE", "8"], "a multiple of SOLVER.REFERENCE_WORLD_SIZE 8"),
+        (
+            ["SOLVER.REFERENCE_WORLD_SIZE", "8"],
+            "SOLVER.IMS_PER_BATCH 2 and SOLVER.REFERENCE_WORLD_SIZE 8",
+        ),
         (["SOLVER.MAX_ITER", "0"], "SOLVER.MAX_ITER must be at least 1"),
         (["TEST.BEST_MODE", "top"], "TEST.BEST_MODE must be max or min"),
         (["TEST.BEST_METRIC", "bbox/AP", "DATASETS.TEST", "()"], "TEST.BEST_METRIC is bbox/AP"),
-        (["TEST.AUG.ENABLED", "True"], "GeneralizedRCNN only"),
+        (
+            ["TEST.AUG.ENABLED", "True"],
+            "TEST.AUG.ENABLED True: TTA is only supported on GeneralizedRCNN",
+        ),
         (["MODEL.RETINANET.NUM_CLASSES", "3"], "MODEL.RETINANET.NUM_CLASSES"),
         (["DATASETS.TRAIN", "nowhere"], "'nowhere', which is not registered"),
         (["MODEL.META_ARCHITECTURE", "SemanticSegmentor"], "does not support"),

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from scb_d2.engine.checkpoint import SafeCheckpointer
 from scb_d2.errors import ConfigError, UserError
+
+from .checkpoint import SafeCheckpointer
 
 __all__ = ["load_weights"]
 
