@@ -56,7 +56,12 @@ def check_run(
     if rehearsal:
         with _quiet():
             explained("the model", _meta_model, cfg, keys_of(cfg, ("MODEL",), ("model",)))
-    check_run_data(cfg, train=not eval_only)
+    explained(
+        "the check of the data",
+        lambda c: check_run_data(c, train=not eval_only),
+        cfg,
+        keys_of(cfg, ("INPUT",), ("dataloader.train.mapper", "dataloader.test.mapper")),
+    )
     if rehearsal:
         rehearse(cfg, resume=resume, eval_only=eval_only)
 

@@ -22,7 +22,7 @@ __all__ = ["FEW", "in_small", "sampled"]
 FEW = " (a few images)"
 """End of the names of data sets of a few images."""
 
-_MOST_PIXELS = 330 * 330
+_MOST_PIXELS = 224 * 224
 _LAZY_NAMES = ("dataloader.train.dataset.names", "dataloader.test.dataset.names")
 
 
@@ -134,7 +134,7 @@ def _pixels(record: dict[str, Any]) -> int:
 
 
 def in_small(mapped: dict[str, Any]) -> dict[str, Any]:
-    """Network input of at most some 330 x 330 pixels, with its objects; smaller ones as they are.
+    """Network input of at most some 224 x 224 pixels, with its objects; smaller ones as they are.
 
     Args:
         mapped: what a mapper made of a record.
