@@ -42,7 +42,8 @@ class CanonicalLoader:
         Args:
             name: its registered name.
             read: gives :class:`Records`; anything else is passed on as it is.
-            from_file: whether it is read from the file that the metadata name.
+            from_file: whether it stands for what it is evaluated on, as one that is read from the
+                file that the metadata name.
         """
         self.name = name
         self.read = read
@@ -171,7 +172,9 @@ def _loader(name: str) -> CanonicalLoader:
     if module == stock_coco.__name__ and _kind(name) == "coco" and meta.get("json_file"):
         return CanonicalLoader(name, lambda: read_coco(meta.json_file, meta.image_root))
     named = all(meta.get(key) for key in ("dirname", "split", "thing_classes"))
-    if named and not meta.get("json_file"):
+    # A part of a data set, made by this package, has the metadata of the whole.
+    is_part = module.startswith(f"{__name__.partition('.')[0]}.")
+    if named and not meta.get("json_file") and not is_part:
         return CanonicalLoader(name, lambda: read_voc(meta.dirname, meta.split, meta.thing_classes))
 
     def read() -> Any:
@@ -180,7 +183,7 @@ def _loader(name: str) -> CanonicalLoader:
             return dicts
         return canonical_records(name, dicts, MetadataCatalog.get(name).get("thing_classes"))
 
-    return CanonicalLoader(name, read, from_file=False)
+    return CanonicalLoader(name, read, from_file=is_part)
 
 
 def _name_classes(name: str, records: Records) -> None:
