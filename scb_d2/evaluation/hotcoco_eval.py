@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 import hotcoco
@@ -20,11 +21,18 @@ class HotCOCOeval(COCOeval):
     The arrays of ``eval``, and so every number, equal those of pycocotools. Its table is printed by
     pycocotools. Annotations that hotcoco does not take, such as those with negative ids, are left
     to pycocotools, which is said once. With annotation id 0 hotcoco is right where pycocotools
-    counts the object as unmatched.
+    counts the object as unmatched. A forked process would wait for ever for hotcoco's threads,
+    which it does not inherit: it uses pycocotools where its parent has used hotcoco.
     """
+
+    _process: int | None = None  # that started hotcoco's threads
 
     def evaluate(self) -> None:
         self._hot = None
+        HotCOCOeval._process = HotCOCOeval._process or os.getpid()
+        if HotCOCOeval._process != os.getpid():
+            super().evaluate()
+            return
         try:
             evaluation = hotcoco.COCOeval(*self._as_hotcoco(), self.params.iouType)
         except (TypeError, ValueError) as error:

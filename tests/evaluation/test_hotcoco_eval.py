@@ -2,6 +2,7 @@
 
 import copy
 import io
+import multiprocessing
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -123,3 +124,18 @@ def test_annotation_id_0_is_matched() -> None:
     ]
     found = [{**data["annotations"][0], "score": 0.9}]
     assert _evaluated(HotCOCOeval, (data, found), "bbox").stats[0] == pytest.approx(1)
+
+
+def test_a_forked_process_does_not_wait_for_its_parents_threads() -> None:
+    scene = _scene(1, "bbox")
+    expected = _evaluated(HotCOCOeval, scene, "bbox").stats
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+
+    def evaluate() -> None:
+        queue.put(_evaluated(HotCOCOeval, scene, "bbox").stats)
+
+    child = context.Process(target=evaluate, daemon=True)
+    child.start()
+    np.testing.assert_allclose(queue.get(timeout=60), expected, rtol=0, atol=1e-12)
+    child.join()
