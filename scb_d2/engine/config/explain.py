@@ -14,9 +14,10 @@ from detectron2.config import CfgNode, instantiate
 from detectron2.modeling import build_backbone
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from scb_d2.errors import ConfigError, UserError
+from scb_d2.errors import ConfigError
 from scb_d2.modeling.class_names import CLASS_KEYS, unknown_class
 from scb_d2.projects import get_cfg
+from scb_d2.utils.user_errors import user_sentence
 
 from .keys import changed_keys, lazy_leaves, plain, value_of, with_value
 from .sample import FEW
@@ -52,13 +53,13 @@ def explained(
 
     Raises:
         ConfigError: what was made, of which keys, and what was said; :class:`Unexplained` where no
-            key is found. A :class:`UserError` of ``make`` passes.
+            key is found. A :class:`scb_d2.errors.UserError` of ``make`` passes.
     """
     try:
         return make(cfg)
-    except UserError:
-        raise
     except Exception as error:  # whatever a library, or code of the user's own, raises
+        if user_sentence(error) is not None:  # a full disk has one of its own
+            raise
         if isinstance(cfg, CfgNode):
             raise _yaml_error(what, make, cfg, keys, error) from error
         raise _lazy_error(what, make, cfg, keys, error) from error
