@@ -18,8 +18,6 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor
 from torch.nn import functional as F
 
-from scb_d2.loss.anchor_targets import class_labels, matched_objects
-from scb_d2.loss.matching import match_anchors
 from scb_d2.loss.point_matching import PointMatcher
 from scb_d2.loss.unreduced_losses import sigmoid_focal_losses
 from scb_d2.loss.weighted_losses import positive_gt_boxes
@@ -51,19 +49,9 @@ class ScaleBalancedFCOS(WeighsAnchors, FCOS):
         """
         if self.object_weight is None:
             return super().label_anchors(anchors, gt_instances)
-        matcher = PointMatcher(self.center_sampling_radius)
-        level_sizes, anchors = [len(x) for x in anchors], Boxes.cat(anchors)
-        gt_labels, objects = [], []
-        for gt_per_image in gt_instances:
-            gt_boxes = gt_per_image.gt_boxes
-            matched_idxs, anchor_labels = match_anchors(gt_boxes, anchors, level_sizes, matcher)
-            gt_classes = gt_per_image.gt_classes
-            gt_labels.append(
-                class_labels(matched_idxs, anchor_labels, gt_classes, self.num_classes)
-            )
-            objects.append(
-                matched_objects(matched_idxs, anchor_labels, gt_boxes, self.object_weight)
-            )
+        gt_labels, objects = self._labelled(
+            anchors, gt_instances, PointMatcher(self.center_sampling_radius)
+        )
         return gt_labels, objects
 
     def losses(

@@ -19,9 +19,7 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
-from scb_d2.loss.anchor_targets import class_labels, matched_objects
 from scb_d2.loss.match_statistics import warn_if_all_positive
-from scb_d2.loss.matching import match_anchors
 from scb_d2.loss.unreduced_losses import sigmoid_focal_losses
 
 from .from_config import build_matcher, weighting_from_config
@@ -68,20 +66,7 @@ class ScaleBalancedRetinaNet(WeighsAnchors, RetinaNet):
         """
         if self.object_weight is None and isinstance(self.anchor_matcher, Matcher):
             return super().label_anchors(anchors, gt_instances)
-        level_sizes, anchors = [len(x) for x in anchors], Boxes.cat(anchors)
-        gt_labels, objects = [], []
-        for gt_per_image in gt_instances:
-            gt_boxes = gt_per_image.gt_boxes
-            matched_idxs, anchor_labels = match_anchors(
-                gt_boxes, anchors, level_sizes, self.anchor_matcher
-            )
-            gt_classes = gt_per_image.gt_classes
-            gt_labels.append(
-                class_labels(matched_idxs, anchor_labels, gt_classes, self.num_classes)
-            )
-            objects.append(
-                matched_objects(matched_idxs, anchor_labels, gt_boxes, self.object_weight)
-            )
+        gt_labels, objects = self._labelled(anchors, gt_instances, self.anchor_matcher)
         if self.object_weight is None:
             return gt_labels, [x.gt_boxes for x in objects]
         return gt_labels, objects

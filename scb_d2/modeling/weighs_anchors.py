@@ -11,11 +11,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from detectron2.layers import cat
-from detectron2.structures import Boxes
+from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from scb_d2.loss.anchor_targets import MatchedObjects, ObjectWeight
+from scb_d2.loss.anchor_targets import (
+    MatchedObjects,
+    ObjectWeight,
+    class_labels,
+    matched_objects,
+)
 from scb_d2.loss.match_statistics import MatchStatistics
+from scb_d2.loss.matching import match_anchors
 from scb_d2.loss.unreduced_losses import box_regression_losses
 from scb_d2.loss.weighted_losses import LossWeighting, positive_gt_boxes, weighted_losses
 
@@ -64,6 +70,29 @@ class WeighsAnchors:
             weighted_losses = self.loss_names
         self.loss_weighting = LossWeighting(weighted_losses, weight_normalizer, self.loss_names)
         self.statistics = statistics or MatchStatistics("first")
+
+    def _labelled(
+        self, anchors: Sequence[Boxes], gt_instances: Sequence[Instances], matcher: Any
+    ) -> tuple[list[Tensor], list[MatchedObjects]]:
+        """Class labels and matched objects of each image, for detectors of classes.
+
+        Args:
+            anchors: of each feature level.
+            gt_instances: of each image.
+            matcher: see :func:`scb_d2.loss.matching.match_anchors`.
+        """
+        level_sizes, anchors = [len(x) for x in anchors], Boxes.cat(anchors)
+        gt_labels, objects = [], []
+        for gt_per_image in gt_instances:
+            gt_boxes, gt_classes = gt_per_image.gt_boxes, gt_per_image.gt_classes
+            matched_idxs, anchor_labels = match_anchors(gt_boxes, anchors, level_sizes, matcher)
+            gt_labels.append(
+                class_labels(matched_idxs, anchor_labels, gt_classes, self.num_classes)
+            )
+            objects.append(
+                matched_objects(matched_idxs, anchor_labels, gt_boxes, self.object_weight)
+            )
+        return gt_labels, objects
 
     def _box_losses(
         self,
