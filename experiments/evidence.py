@@ -10,7 +10,7 @@ from typing import Any
 
 from scb_d2.advise.evidence import EVIDENCE_FILE
 
-from .tables import load_results
+from .tables import compared, load_results
 
 __all__ = ["collect", "main"]
 
@@ -32,9 +32,7 @@ def collect(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
         results: of :func:`experiments.tables.load_results`.
     """
     entries = []
-    for plan, found in results.items():
-        if "comparisons" not in found:
-            continue
+    for plan, found in compared(results).items():
         stock = next(iter(found["arms"]))
         for comparison in found["comparisons"]:
             if comparison["baseline"] != stock or comparison["candidate"] not in _AS_PUBLISHED:

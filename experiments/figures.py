@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .tables import load_results
+from .tables import compared, load_results
 
 __all__ = ["differences_figure", "main"]
 
@@ -21,7 +21,7 @@ def differences_figure(results: dict[str, dict[str, Any]]) -> Figure:
     Green and red: better and worse by the experiment's verdict. Every panel has its own scale,
     since the spread over seeds differs by a factor of ten.
     """
-    found = {name: result for name, result in results.items() if "comparisons" in result}
+    found = compared(results)
     heights = [len(result["comparisons"]) + 1 for result in found.values()]
     figure = Figure(
         figsize=(7.5, 0.28 * sum(heights) + 0.3 * len(found) + 0.6), layout="constrained"

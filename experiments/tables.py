@@ -12,7 +12,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-__all__ = ["fill", "load_results", "main"]
+__all__ = ["compared", "fill", "load_results", "main"]
 
 _HERE = Path(__file__).resolve().parent
 _PAGE = _HERE.parent / "docs" / "results.md"
@@ -27,6 +27,11 @@ def load_results(folder: Path = _HERE / "results") -> dict[str, dict[str, Any]]:
     return {
         path.stem: json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))
     }
+
+
+def compared(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The experiments that compare arms: one seed, as for the choice of a rate, compares nothing."""
+    return {name: found for name, found in results.items() if len(found.get("seeds", ())) > 1}
 
 
 def fill(page: str, results: dict[str, dict[str, Any]]) -> str:

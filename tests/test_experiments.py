@@ -12,7 +12,7 @@ from experiments.clipping import ClippingCounter
 from experiments.cut_validation_part import cut
 from experiments.figures import differences_figure
 from experiments.prepare_bccd import coco_of
-from experiments.tables import fill, load_results
+from experiments.tables import compared, fill, load_results
 from scb_d2 import add_scb_config
 from scb_d2.compare.intervals import MetricComparison, detectable_difference, paired_t
 from scb_d2.compare.judgement import judge
@@ -23,7 +23,7 @@ from scb_d2.projects import add_project_configs
 from .conftest import REPO_ROOT
 
 RESULTS = load_results()
-EXPERIMENTS = {name: found for name, found in RESULTS.items() if "comparisons" in found}
+EXPERIMENTS = compared(RESULTS)
 
 
 def plans(root):
