@@ -18,19 +18,8 @@ from scb_d2.engine.run_folder import save_config
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
 from scb_d2.loss.matching import ScaleBalancedMatcher
-from scb_d2.modeling import (
-    ScaleBalancedCascadeROIHeads,
-    ScaleBalancedFastRCNNOutputLayers,
-    ScaleBalancedFCOS,
-    ScaleBalancedRes5ROIHeads,
-    ScaleBalancedRetinaNet,
-    ScaleBalancedRotatedFastRCNNOutputLayers,
-    ScaleBalancedRPN,
-    ScaleBalancedRROIHeads,
-    ScaleBalancedRRPN,
-    ScaleBalancedStandardROIHeads,
-)
 from scb_d2.modeling.class_names import CLASS_KEYS
+from scb_d2.modeling.stock_classes import is_twin, stock_class
 from scb_d2.utils.files import atomic_write
 from scb_d2.utils.tensors import load_tensors
 
@@ -39,22 +28,8 @@ __all__ = ["CHECKPOINT_FILE", "CONFIG_FILE", "export_run", "stock_run"]
 CONFIG_FILE = "config.yaml"
 CHECKPOINT_FILE = "model_final.pth"
 
-_OURS = (
-    CheckedDatasetMapper,
-    ScaleBalancedFCOS,
-    ScaleBalancedCascadeROIHeads,
-    ScaleBalancedFastRCNNOutputLayers,
-    ScaleBalancedMatcher,
-    ScaleBalancedRPN,
-    ScaleBalancedRROIHeads,
-    ScaleBalancedRRPN,
-    ScaleBalancedRotatedFastRCNNOutputLayers,
-    ScaleBalancedRes5ROIHeads,
-    ScaleBalancedRetinaNet,
-    ScaleBalancedStandardROIHeads,
-    SafeCOCOEvaluator,
-)
-"""Classes that differ from their Detectron2 base in training or in messages only."""
+_BESIDE_MODELS = (CheckedDatasetMapper, ScaleBalancedMatcher, SafeCOCOEvaluator)
+"""Parts of no model, which differ from their Detectron2 base in training or in messages only."""
 
 
 def export_run(run: str, output: str, weights: str | None = None) -> tuple[str, str]:
@@ -178,15 +153,15 @@ def _known(loaded: dict[str, Any], stock: CfgNode) -> dict[str, Any]:
 
 def _stock_name(registry: Registry, name: str, key: str) -> str:
     known = registry.get(name) if name in registry else None
-    if known in _OURS:
-        return _stock_base(known).__name__
+    if _is_ours(known):
+        return stock_class(known).__name__
     if known is None or not known.__module__.startswith("detectron2."):
         raise _no_counterpart(f"{key} {name!r}")
     return name
 
 
-def _stock_base(ours: type) -> type:
-    return next(base for base in ours.__mro__ if base.__module__.startswith("detectron2."))
+def _is_ours(known: object) -> bool:
+    return known in _BESIDE_MODELS or is_twin(known)
 
 
 def _no_counterpart(what: str) -> ConfigError:
@@ -214,8 +189,8 @@ def _to_stock(node: Any, key: str) -> None:
         return
     target = node.get("_target_")
     target = locate(target) if isinstance(target, str) else target
-    if target in _OURS:
-        stock = _stock_base(target)
+    if _is_ours(target):
+        stock = stock_class(target)
         for name in _own_arguments(target, stock):
             node.pop(name, None)
         node._target_ = stock

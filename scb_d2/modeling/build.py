@@ -15,28 +15,13 @@ from scb_d2.errors import ConfigError
 from scb_d2.utils.arguments import check_names
 
 from .class_names import unknown_class
+from .compiled_operators import check_operators
 from .from_config import matches_by_atss
+from .stock_classes import twins
 
 __all__ = ["build_model", "scale_balanced_config"]
 
 logger = logging.getLogger(__name__)
-
-META_ARCHITECTURES = {"RetinaNet": "ScaleBalancedRetinaNet"}
-"""Stock meta-architecture -> ours, for those that label anchors themselves."""
-
-PROPOSAL_GENERATORS = {"RPN": "ScaleBalancedRPN", "RRPN": "ScaleBalancedRRPN"}
-"""Stock proposal generator -> ours."""
-
-ROI_HEADS = {
-    "CascadeROIHeads": "ScaleBalancedCascadeROIHeads",
-    "RROIHeads": "ScaleBalancedRROIHeads",
-    "Res5ROIHeads": "ScaleBalancedRes5ROIHeads",
-    "StandardROIHeads": "ScaleBalancedStandardROIHeads",
-}
-"""Stock ROI heads -> ours."""
-
-ROTATED = ("RRPN", "RROIHeads")
-"""Those that need Detectron2's compiled operators."""
 
 
 def build_model(cfg: CfgNode) -> nn.Module:
@@ -66,7 +51,7 @@ def scale_balanced_config(cfg: CfgNode) -> CfgNode:
         ConfigError: see :func:`build_model`.
     """
     validate_config(cfg)
-    _check_operators(cfg)
+    check_operators(cfg)
     weighted, by_atss = cfg.MODEL.SCB.ENABLED, matches_by_atss(cfg)
     if not (weighted or by_atss):
         return cfg
@@ -83,35 +68,25 @@ def scale_balanced_config(cfg: CfgNode) -> CfgNode:
     return swapped
 
 
-def _parts(cfg: CfgNode) -> list[tuple[str, CfgNode, str, Registry, dict[str, str]]]:
+def _parts(cfg: CfgNode) -> list[tuple[str, CfgNode, str, Registry]]:
     """The parts of a model that may have a stage of their own.
 
-    Each as (config key, node that holds it, last part of the key, registry, stock name -> ours).
+    Each as (config key, node that holds it, last part of the key, registry).
     """
     model = cfg.MODEL
-    parts = [
-        (
-            "MODEL.META_ARCHITECTURE",
-            model,
-            "META_ARCHITECTURE",
-            META_ARCH_REGISTRY,
-            META_ARCHITECTURES,
-        )
-    ]
+    parts = [("MODEL.META_ARCHITECTURE", model, "META_ARCHITECTURE", META_ARCH_REGISTRY)]
     architecture = _registered(META_ARCH_REGISTRY, model.META_ARCHITECTURE)
     if _is_subclass(architecture, (GeneralizedRCNN, ProposalNetwork)):
         node, registry = model.PROPOSAL_GENERATOR, PROPOSAL_GENERATOR_REGISTRY
-        parts.append(("MODEL.PROPOSAL_GENERATOR.NAME", node, "NAME", registry, PROPOSAL_GENERATORS))
+        parts.append(("MODEL.PROPOSAL_GENERATOR.NAME", node, "NAME", registry))
     if _is_subclass(architecture, GeneralizedRCNN):
-        parts.append(
-            ("MODEL.ROI_HEADS.NAME", model.ROI_HEADS, "NAME", ROI_HEADS_REGISTRY, ROI_HEADS)
-        )
+        parts.append(("MODEL.ROI_HEADS.NAME", model.ROI_HEADS, "NAME", ROI_HEADS_REGISTRY))
     return parts
 
 
 def _check_names(cfg: CfgNode) -> None:
     """Refuse unknown parts, of which nobody could say what stages they have."""
-    for label, node, key, registry, _ in _parts(cfg)[1:]:
+    for label, node, key, registry in _parts(cfg)[1:]:
         if node[key] not in registry and node[key] != "PrecomputedProposals":
             raise ConfigError(unknown_class(label, node[key], registry))
 
@@ -119,8 +94,8 @@ def _check_names(cfg: CfgNode) -> None:
 def _swap_names(cfg: CfgNode, chosen: set[str]) -> set[str]:
     """Replace names in place; return the stages that the architecture can weight."""
     available = set()
-    for _, node, key, registry, twins in _parts(cfg):
-        twin = node[key] if _lacks_operators(node[key]) else twins.get(node[key], node[key])
+    for _, node, key, registry in _parts(cfg):
+        twin = twins(registry).get(node[key], node[key])
         stages = set(getattr(_registered(registry, twin), "scb_stages", ()))
         available |= stages
         if stages.intersection(chosen):
@@ -158,7 +133,7 @@ def _check_stages(chosen: tuple[str, ...], available: set[str], parts: list[tupl
 
 
 def _check_matcher(swapped: list[tuple], parts: list[tuple]) -> None:
-    classes = [_registered(registry, node[key]) for _, node, key, registry, _ in swapped]
+    classes = [_registered(registry, node[key]) for _, node, key, registry in swapped]
     if not any(getattr(known, "takes_anchor_matcher", False) for known in classes):
         raise ConfigError(
             f"MODEL.ANCHOR_MATCHER.NAME is 'atss', but {_named(parts)} matches no anchors by a "
@@ -167,43 +142,16 @@ def _check_matcher(swapped: list[tuple], parts: list[tuple]) -> None:
 
 
 def _named(parts: list[tuple]) -> str:
-    return " with ".join(f"{label} {node[key]!r}" for label, node, key, _, _ in parts)
-
-
-def _lacks_operators(name: str) -> bool:
-    return name in ROTATED and not _has_operators()
-
-
-def _has_operators() -> bool:
-    try:
-        from detectron2 import _C  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return " with ".join(f"{label} {node[key]!r}" for label, node, key, _ in parts)
 
 
 def _supported() -> str:
+    first, second = twins(PROPOSAL_GENERATOR_REGISTRY), twins(ROI_HEADS_REGISTRY)
     ours = {name for name, known in META_ARCH_REGISTRY if getattr(known, "scb_stages", ())}
+    ours |= set(twins(META_ARCH_REGISTRY))
     two_stage = ("GeneralizedRCNN", "PanopticFPN", "ProposalNetwork")
     return (
-        f"the meta-architectures {', '.join(sorted(ours | set(META_ARCHITECTURES)))}; and "
-        f"{', '.join(two_stage)} with the proposal generator {_listed(PROPOSAL_GENERATORS)} "
-        f"(first stage) or the ROI heads {_listed(ROI_HEADS)} (second stage)"
+        f"the meta-architectures {', '.join(sorted(ours))}; and {', '.join(two_stage)} with the "
+        f"proposal generator {', '.join(sorted(first))} (first stage) or the ROI heads "
+        f"{', '.join(sorted(second))} (second stage)"
     )
-
-
-def _listed(twins: dict[str, str]) -> str:
-    return ", ".join(name for name in twins if not _lacks_operators(name))
-
-
-def _check_operators(cfg: CfgNode) -> None:
-    """Refuse deformable convolution where Detectron2 could only fail while it builds the model."""
-    deformable = any(cfg.MODEL.RESNETS.DEFORM_ON_PER_STAGE)
-    if not deformable or "resnet" not in cfg.MODEL.BACKBONE.NAME:
-        return
-    if not _has_operators():
-        raise ConfigError(
-            "MODEL.RESNETS.DEFORM_ON_PER_STAGE asks for deformable convolution, but the installed "
-            "Detectron2 lacks its compiled operators; build it from source (make env "
-            "DETECTRON2=git), or set DEFORM_ON_PER_STAGE to [False, False, False, False]."
-        )

@@ -1,9 +1,13 @@
 """Rotated boxes: RRPN and rotated ROI heads with the scale-balanced loss.
 
-They need Detectron2's compiled operators. An object's box is (centre x, centre y, width, height,
-angle in degrees); matching, sampling, divisors and inference are Detectron2's.
+They need Detectron2's compiled operators, without which they are not built. An object's box is
+(centre x, centre y, width, height, angle in degrees); matching, sampling, divisors and inference
+are Detectron2's.
 """
 
+from typing import Any
+
+from detectron2.config import configurable
 from detectron2.modeling.proposal_generator import PROPOSAL_GENERATOR_REGISTRY
 from detectron2.modeling.proposal_generator.rrpn import RRPN
 from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY
@@ -13,6 +17,7 @@ from detectron2.structures import Instances
 from scb_d2.loss.matching import match_boxes
 
 from .box_predictor import ScaleBalancedFastRCNNOutputLayers
+from .compiled_operators import check_rotated
 from .roi_heads import WeighsProposals, with_fields
 from .rpn import ScaleBalancedRPN
 
@@ -29,6 +34,16 @@ class ScaleBalancedRRPN(ScaleBalancedRPN, RRPN):
 
     takes_anchor_matcher = False
 
+    @configurable
+    def __init__(self, **kwargs: Any):
+        """Build the network from its parts, the arguments of :class:`ScaleBalancedRPN`.
+
+        Raises:
+            ConfigError: if the installed Detectron2 lacks its compiled operators.
+        """
+        check_rotated(type(self).__name__)
+        super().__init__(**kwargs)
+
 
 class ScaleBalancedRotatedFastRCNNOutputLayers(
     ScaleBalancedFastRCNNOutputLayers, RotatedFastRCNNOutputLayers
@@ -41,6 +56,16 @@ class ScaleBalancedRROIHeads(WeighsProposals, RROIHeads):
     """Detectron2's rotated ROI heads whose foreground proposals are weighted by object."""
 
     predictor_class = ScaleBalancedRotatedFastRCNNOutputLayers
+
+    @configurable
+    def __init__(self, **kwargs: Any):
+        """Build the heads from their parts: as in :class:`ScaleBalancedStandardROIHeads`.
+
+        Raises:
+            ConfigError: if the installed Detectron2 lacks its compiled operators.
+        """
+        check_rotated(type(self).__name__)
+        super().__init__(**kwargs)
 
     def _with_object_ids(
         self, proposals: Instances, targets: Instances

@@ -1,14 +1,19 @@
 import pytest
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
+from detectron2.modeling.proposal_generator import PROPOSAL_GENERATOR_REGISTRY
 from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY
 
 from scb_d2 import (
     ConfigError,
     ScaleBalancedRPN,
     ScaleBalancedStandardROIHeads,
+    api,
     build_model,
+    modeling,
 )
 from scb_d2.modeling import scale_balanced_config
+from scb_d2.modeling.compiled_operators import has_compiled_operators
+from scb_d2.modeling.stock_classes import is_twin, stock_class, twins
 
 from .detectors import retinanet_config
 from .rcnn import CASCADE, KINDS, STANDARD, rcnn_config
@@ -79,10 +84,6 @@ def test_second_stage_alone():
 @pytest.mark.parametrize(
     ("opts", "message"),
     [
-        (
-            ["MODEL.PROPOSAL_GENERATOR.NAME", "RRPN", "MODEL.ROI_HEADS.NAME", "RROIHeads"],
-            "does not support .*'RRPN' with MODEL.ROI_HEADS.NAME 'RROIHeads'; it supports .*RPN",
-        ),
         (["MODEL.PROPOSAL_GENERATOR.NAME", "PrecomputedProposals"], "only has second"),
         (["MODEL.META_ARCHITECTURE", "FCOS"], "does not support .*'FCOS'; it supports .*RetinaNet"),
     ],
@@ -91,6 +92,39 @@ def test_unsupported_rcnn(opts, message):
     with pytest.raises(ConfigError, match=message) as error:
         build_model(rcnn_config(STANDARD, *opts))
     assert "\n" not in str(error.value)
+
+
+ROTATED = ["MODEL.PROPOSAL_GENERATOR.NAME", "RRPN", "MODEL.ROI_HEADS.NAME", "RROIHeads"]
+
+
+@pytest.mark.skipif(has_compiled_operators(), reason="Detectron2 has its compiled operators")
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("opts", [ROTATED, ROTATED[2:]])
+def test_rotated_boxes_need_compiled_operators(opts, enabled):
+    with pytest.raises(ConfigError) as error:
+        build_model(rcnn_config(STANDARD, *opts, enabled=enabled))
+    assert str(error.value) == (
+        f"{opts[0]} {opts[1]!r} needs rotated boxes, but the installed Detectron2 lacks its "
+        "compiled operators: build it from source (make env DETECTRON2=git)."
+    )
+
+
+def test_every_twin_is_registered_public_and_documented(repo_root):
+    """One list, that of scb_d2.modeling: builder, export and API follow it."""
+    ours = {name: getattr(modeling, name) for name in modeling.__all__}
+    ours = {name: known for name, known in ours.items() if is_twin(known)}
+    shown = (repo_root / "docs" / "detectors.md").read_text()
+    registered = {}
+    for registry in (META_ARCH_REGISTRY, PROPOSAL_GENERATOR_REGISTRY, ROI_HEADS_REGISTRY):
+        registered |= twins(registry)
+    assert set(registered.values()) <= set(ours) <= set(api.__all__)
+    for name, known in ours.items():
+        stock = stock_class(known)
+        assert name == f"ScaleBalanced{stock.__name__}"
+        assert getattr(api, name) is known
+        assert stock.__module__.startswith("detectron2.modeling.")
+        if name in registered.values():
+            assert f"`{stock.__name__}`" in shown
 
 
 def test_a_users_own_class_declares_its_stages():

@@ -10,6 +10,7 @@ from detectron2.modeling import build_model as build_stock_model
 from detectron2.structures import BitMasks, Boxes, Instances, Keypoints
 
 from scb_d2 import ConfigError, add_scb_config, build_model
+from scb_d2.modeling.compiled_operators import has_compiled_operators
 
 from .detectors import train_step
 
@@ -135,14 +136,6 @@ BOTH_STAGES = [
     "Misc/mask_rcnn_R_50_FPN_3x_gn",
     "quick_schedules/mask_rcnn_R_50_FPN_pred_boxes_training_acc_test",
 ]
-
-
-def has_compiled_operators():
-    try:
-        from detectron2 import _C  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def config(name, *opts):
