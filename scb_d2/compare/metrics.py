@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +20,15 @@ from scb_d2.evaluation.detection_matching import ScoredMatches, match_by_score
 from scb_d2.evaluation.recall import RecallSettings
 from scb_d2.evaluation.recall_curve import RecallCurve, RecallTable
 from scb_d2.evaluation.size_bins import object_areas
+from scb_d2.utils.hardware import available_cores
 
 from .operating_point import OperatingPoint
 
 __all__ = ["Metric", "RunTables", "bootstrap_differences", "list_metrics", "pair_metrics"]
 
 Array = NDArray[Any]
+
+_AT_ONCE = 32  # resamples
 
 
 @dataclass(frozen=True)
@@ -146,27 +151,25 @@ def pair_metrics(
         metrics: n of them.
         baseline: a run.
         candidate: its partner.
-        image_weights: (N,) how often each image counts.
+        image_weights: (B, N) how often each image counts, for B resamples.
 
     Returns:
-        Two (n,) float64.
+        Two (B, n) float64.
     """
     sizes = {name: n for n, name in enumerate(("all", *baseline.settings.bins.names))}
-    curves = [run.recall.curve(image_weights) for run in (baseline, candidate)]
-    values = []
-    for run, curve in zip((baseline, candidate), curves, strict=True):
-        precision = run.precision.ap_metrics(image_weights)
-        values.append(
-            np.array(
-                [
-                    precision[m.name]
-                    if m.point is None
-                    else _at_point(m, m.point, sizes[m.size], curve, curves[0])
-                    for m in metrics
-                ]
-            )
-        )
-    return values[0], values[1]
+    runs = (baseline, candidate)
+    out = np.empty((2, len(image_weights), len(metrics)))
+    precisions = [run.precision.ap_metrics(image_weights) for run in runs]
+    for row, weights in enumerate(image_weights):
+        curves = [run.recall.curve(weights) for run in runs]
+        for arm, (precision, curve) in enumerate(zip(precisions, curves, strict=True)):
+            out[arm, row] = [
+                precision[m.name][row]
+                if m.point is None
+                else _at_point(m, m.point, sizes[m.size], curve, curves[0])
+                for m in metrics
+            ]
+    return out[0], out[1]
 
 
 def _at_point(
@@ -206,9 +209,43 @@ def bootstrap_differences(
     """
     rng = np.random.default_rng(seed)
     out = np.empty((resamples, len(metrics)))
-    for row in tqdm(out, desc="bootstrap", unit="resample", disable=not progress, mininterval=1):
-        drawn, copies = np.unique(rng.integers(0, len(pairs), len(pairs)), return_counts=True)
-        weights = np.bincount(rng.integers(0, num_images, num_images), minlength=num_images)
-        differences = [np.subtract(*pair_metrics(metrics, *pairs[n], weights)[::-1]) for n in drawn]
-        row[:] = np.average(differences, axis=0, weights=copies)
+    bar = tqdm(
+        total=resamples, desc="bootstrap", unit="resample", disable=not progress, mininterval=1
+    )
+
+    def fill(part: Array, draws: Sequence[tuple[Array, Array]]) -> None:
+        copies, weights = (np.stack(column) for column in zip(*draws, strict=True))
+        part[:] = _mean_differences(metrics, pairs, copies, weights)
+        bar.update(len(part))
+
+    # NumPy and PyTorch leave Python to other threads while they count.
+    cores = available_cores()
+    with bar, ThreadPoolExecutor(cores) as pool:
+        for start in range(0, resamples, cores * _AT_ONCE):
+            rows = out[start : start + cores * _AT_ONCE]
+            parts = np.split(rows, range(_AT_ONCE, len(rows), _AT_ONCE))
+            drawn = [[_draw(rng, len(pairs), num_images) for _ in part] for part in parts]
+            deque(pool.map(fill, parts, drawn), maxlen=0)  # raises what a thread raised
     return out
+
+
+def _draw(rng: np.random.Generator, num_pairs: int, num_images: int) -> tuple[Array, Array]:
+    """How often each seed pair and each image is drawn."""
+    pairs = np.bincount(rng.integers(0, num_pairs, num_pairs), minlength=num_pairs)
+    return pairs, np.bincount(rng.integers(0, num_images, num_images), minlength=num_images)
+
+
+def _mean_differences(
+    metrics: Sequence[Metric],
+    pairs: Sequence[tuple[RunTables, RunTables]],
+    copies: Array,
+    image_weights: Array,
+) -> Array:
+    """(B, n) differences, meaned over (B, k) copies of the seed pairs."""
+    total = np.zeros((len(copies), len(metrics)))
+    for pair, drawn in zip(pairs, copies.T, strict=True):
+        rows = np.flatnonzero(drawn)
+        if len(rows):
+            baseline, candidate = pair_metrics(metrics, *pair, image_weights[rows])
+            total[rows] += drawn[rows, None] * (candidate - baseline)
+    return total / len(pairs)

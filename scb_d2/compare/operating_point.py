@@ -78,13 +78,12 @@ class OperatingPoint:
             return self.value
         allowed = self.value
         if self.kind == "baseline":
-            made = baseline.at_score(self.value).false_positives[size]
+            made = baseline.false_positives(self.value, size)
             allowed = made / max(baseline.num_images, 1)
-        _, above = curve.at_false_positives(allowed, size)
+        above = curve.score_beyond(allowed, size)
         # Finite, since an object that nothing finds has the score -inf.
         return -sys.float_info.max if above is None else float(np.nextafter(above, np.inf))
 
     def recall(self, size: int, curve: RecallCurve, baseline: RecallCurve) -> float:
         """Recall of a size in percent; arguments as in :meth:`lowest_score`."""
-        point = curve.at_score(self.lowest_score(size, curve, baseline))
-        return float(point.recall[size])
+        return curve.recall(self.lowest_score(size, curve, baseline), size)

@@ -180,8 +180,8 @@ def _compare_metrics(
     progress: bool,
 ) -> dict[Metric, MetricComparison]:
     metrics = settings.metrics
-    ones = np.ones(num_images, dtype=np.int64)
-    values = np.array([pair_metrics(metrics, *pair, ones) for pair in pairs])  # pair, arm, metric
+    ones = np.ones((1, num_images), dtype=np.int64)
+    values = np.array([pair_metrics(metrics, *pair, ones) for pair in pairs])[:, :, 0]
     judged = [metric for metric in metrics if metric.judged]
     resampled: dict[Metric, np.ndarray] = {}
     if settings.resamples:

@@ -20,7 +20,15 @@ from scb_d2.data.reader.detections import Detections
 from scb_d2.data.reader.ground_truth import GroundTruth
 from scb_d2.errors import ConfigError
 
-__all__ = ["MATCH_RULES", "Pairs", "ScoredMatches", "find_pairs", "greedy_match", "match_by_score"]
+__all__ = [
+    "MATCH_RULES",
+    "Pairs",
+    "ScoredMatches",
+    "find_pairs",
+    "greedy_match",
+    "match_by_score",
+    "match_candidates",
+]
 
 Array = NDArray[Any]
 
@@ -49,6 +57,20 @@ class Pairs:
     detection: Array
     target: Array
     iou: Array
+
+    def first(self, max_detections: int) -> Pairs:
+        """Those of the first detections of every image and class."""
+        kept = self.rank < max_detections
+        if kept.all():
+            return self
+        rows = kept[self.detection]
+        return Pairs(
+            order=self.order[kept],
+            rank=self.rank[kept],
+            detection=(np.cumsum(kept) - 1)[self.detection[rows]],
+            target=self.target[rows],
+            iou=self.iou[rows],
+        )
 
 
 @dataclass(frozen=True)
@@ -136,32 +158,45 @@ def greedy_match(
     Returns:
         (A, T, D') int32, index of the object that each detection of `pairs.order` takes, else -1.
     """
+    candidates, matched = match_candidates(pairs, iou_thresholds, ignored, reusable)
+    out = np.full((*matched.shape[:2], len(pairs.order)), -1, dtype=np.int32)
+    out[:, :, candidates] = matched
+    return out
+
+
+def match_candidates(
+    pairs: Pairs, iou_thresholds: Sequence[float], ignored: Array, reusable: Array
+) -> tuple[Array, Array]:
+    """As :func:`greedy_match`, of the detections alone that have a pair.
+
+    Returns:
+        (C,) ascending indices into `pairs.order`, and (A, T, C) int32 objects.
+    """
     thresholds = np.minimum(np.asarray(iou_thresholds, dtype=np.float64), 1 - 1e-10)
     num_areas, num_targets = ignored.shape
-    shape = (num_areas, len(thresholds))
-    matched = np.full((*shape, len(pairs.order)), -1, dtype=np.int32)
-    if not len(pairs.detection):
-        return matched
+    first = np.r_[True, np.diff(pairs.detection) != 0][: len(pairs.detection)]
+    candidates, column_of = pairs.detection[first], np.cumsum(first) - 1
+    matched = np.full((num_areas, len(thresholds), len(candidates)), -1, dtype=np.int32)
 
     # A pair's place by IoU, ties by place in the file, is unique: the highest one names its pair.
-    by_iou = np.lexsort((np.arange(len(pairs.iou)), pairs.iou))
+    by_iou = np.argsort(pairs.iou, kind="stable")
     place = np.empty(len(by_iou), dtype=np.int64)
     place[by_iou] = np.arange(len(by_iou))
 
-    taken = np.zeros((*shape, num_targets), dtype=bool)
+    taken = np.zeros((num_areas, len(thresholds), num_targets), dtype=bool)
     # Round r: the r-th detection, among those with a pair, of every image and class.
-    for rows in _rounds(pairs):
-        target = pairs.target[rows]
-        starts = np.flatnonzero(np.r_[True, np.diff(pairs.detection[rows]) != 0])
+    for rows in _rounds(pairs, candidates, column_of):
+        target, columns = pairs.target[rows], column_of[rows]
+        starts = np.flatnonzero(np.r_[True, np.diff(columns) != 0])
         free = pairs.iou[rows] >= thresholds[:, None]
         free = free[None] & ~taken[:, :, target]
         value = place[rows] + len(by_iou) * ~ignored[:, None, target]
         best = np.maximum.reduceat(np.where(free, value, -1), starts, axis=2)
         area, threshold, column = np.nonzero(best >= 0)
         winner = pairs.target[by_iou[best[area, threshold, column] % len(by_iou)]]
-        matched[area, threshold, pairs.detection[rows][starts][column]] = winner
+        matched[area, threshold, columns[starts][column]] = winner
         taken[area, threshold, winner] = ~reusable[winner]
-    return matched
+    return candidates, matched
 
 
 def match_by_score(
@@ -241,11 +276,12 @@ def _rank_in_group(key: Array) -> Array:
     return place - np.maximum.accumulate(np.where(first, place, 0))
 
 
-def _rounds(pairs: Pairs) -> list[Array]:
+def _rounds(pairs: Pairs, candidates: Array, column_of: Array) -> list[Array]:
     """Rows of the pairs, split by the place of their detection among its group's with a pair."""
-    detection, row = np.unique(pairs.detection, return_inverse=True)
+    if not len(candidates):
+        return []
     # Ranks of one group ascend, so a group starts where the rank does not.
-    group = np.cumsum(pairs.rank == 0)[detection]
-    turn = _rank_in_group(group)[row]
+    group = np.cumsum(pairs.rank == 0)[candidates]
+    turn = _rank_in_group(group)[column_of]
     order = np.argsort(turn, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(turn[order])) + 1)

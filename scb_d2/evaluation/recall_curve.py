@@ -21,6 +21,8 @@ __all__ = ["RecallCurve", "RecallPoint", "RecallTable"]
 
 Array = NDArray[Any]
 
+_AT_ONCE = 1 << 14  # entries that are counted before it is asked whether they suffice
+
 
 @dataclass(frozen=True)
 class RecallPoint:
@@ -51,28 +53,49 @@ class RecallPoint:
 
 
 @dataclass(frozen=True)
-class RecallTable:
-    """Scores at which objects are found and false positives appear, each by falling score.
+class ScoredImages:
+    """The scores and images of what is counted, by falling score.
 
     Attributes:
-        num_bins: size bins.
-        object_image, object_bin: (G',) of the objects that are not ignored.
-        hit_score, hit_image, hit_bin: of the objects that are found.
-        tp_score, tp_image, fp_score, fp_image: of the detections.
-        fp_bin: of the false positives, by the area of their own box.
+        negative_scores: ascending.
+        images: of each.
     """
 
-    num_bins: int
-    object_image: Array
-    object_bin: Array
-    hit_score: Array
-    hit_image: Array
-    hit_bin: Array
-    tp_score: Array
-    tp_image: Array
-    fp_score: Array
-    fp_image: Array
-    fp_bin: Array
+    negative_scores: Array
+    images: Array
+
+    def count(self, image_weights: Array, score: float, inclusive: bool = True) -> int:
+        """How many there are from a score on, or above it."""
+        side = "right" if inclusive else "left"
+        end = np.searchsorted(self.negative_scores, -score, side=side)
+        return int(image_weights[self.images[:end]].sum())
+
+    def score_beyond(self, image_weights: Array, allowed: float) -> float | None:
+        """The score at which there are more than allowed; None where there never are."""
+        for start in range(0, len(self.images), _AT_ONCE):
+            counts = np.cumsum(image_weights[self.images[start : start + _AT_ONCE]])
+            if counts[-1] > allowed:
+                place = start + np.searchsorted(counts, allowed, side="right")
+                return -float(self.negative_scores[place])
+            allowed -= counts[-1]
+        return None
+
+
+@dataclass(frozen=True)
+class RecallTable:
+    """Scores at which objects are found and false positives appear.
+
+    Attributes:
+        objects: of all sizes and of every bin, images of the objects that are not ignored.
+        hits: likewise those that are found.
+        true_positives: detections that find an object.
+        false_positives: of all sizes and of every bin, by the area of their own box.
+    """
+
+    objects: list[Array]
+    hits: list[ScoredImages]
+    true_positives: ScoredImages
+    false_positives: list[ScoredImages]
 
     @classmethod
     def from_matches(
@@ -97,60 +120,64 @@ class RecallTable:
         """
         real = np.flatnonzero(~ground_truth.ignored)
         object_bin = bins.index(areas)
-        hits = real[matches.object_score[real] > -np.inf]
-        hits = hits[np.argsort(-matches.object_score[hits], kind="stable")]
+        found = real[matches.object_score[real] > -np.inf]
+        found = found[np.argsort(-matches.object_score[found], kind="stable")]
         by_score = np.argsort(-detections.scores, kind="stable")
-        right, wrong = (by_score[matches.outcome[by_score] == kind] for kind in (1, 0))
+        outcome = matches.outcome[by_score]
+        right, wrong = (by_score[outcome == kind] for kind in (1, 0))
         wrong_area = detections.area[wrong]
         if area_scales is not None:
             wrong_area = wrong_area * area_scales[detections.image[wrong]]
-        return cls(
-            num_bins=len(bins),
-            object_image=ground_truth.image[real],
-            object_bin=object_bin[real],
-            hit_score=matches.object_score[hits],
-            hit_image=ground_truth.image[hits],
-            hit_bin=object_bin[hits],
-            tp_score=detections.scores[right],
-            tp_image=detections.image[right],
-            fp_score=detections.scores[wrong],
-            fp_image=detections.image[wrong],
-            fp_bin=bins.index(wrong_area),
+        hits = ScoredImages(-matches.object_score[found], ground_truth.image[found])
+        true_positives, false_positives = (
+            ScoredImages(-detections.scores[x], detections.image[x]) for x in (right, wrong)
         )
+        images = ground_truth.image[real]
+        return cls(
+            objects=[images, *(images[object_bin[real] == b] for b in range(len(bins)))],
+            hits=_by_size(hits, object_bin[found], len(bins)),
+            true_positives=true_positives,
+            false_positives=_by_size(false_positives, bins.index(wrong_area), len(bins)),
+        )
+
+    @property
+    def num_bins(self) -> int:
+        """Size bins."""
+        return len(self.objects) - 1
 
     def curve(self, image_weights: Array) -> RecallCurve:
         """Counts as a function of the score, where image n counts `image_weights[n]` times."""
-        objects = self._by_bin(self.object_bin, image_weights[self.object_image]).sum(1)
-        return RecallCurve(
-            table=self,
-            num_images=int(image_weights.sum()),
-            objects=objects,
-            hits=_running(self._by_bin(self.hit_bin, image_weights[self.hit_image])),
-            true_positives=_running(image_weights[self.tp_image]),
-            false_positives=_running(self._by_bin(self.fp_bin, image_weights[self.fp_image])),
-        )
+        objects = np.array([int(image_weights[images].sum()) for images in self.objects])
+        return RecallCurve(self, image_weights, int(image_weights.sum()), objects)
 
-    def _by_bin(self, bin_index: Array, weights: Array) -> Array:
-        rows = np.zeros((self.num_bins + 1, len(weights)), dtype=np.int64)
-        rows[0] = weights
-        rows[bin_index + 1, np.arange(len(weights))] = weights
-        return rows
+
+def _by_size(items: ScoredImages, bin_index: Array, num_bins: int) -> list[ScoredImages]:
+    parts = [bin_index == b for b in range(num_bins)]
+    return [
+        items,
+        *(ScoredImages(items.negative_scores[part], items.images[part]) for part in parts),
+    ]
 
 
 @dataclass(frozen=True)
 class RecallCurve:
-    """Running counts by falling score; see :meth:`RecallTable.curve`."""
+    """Counts under one set of weights of the images; see :meth:`RecallTable.curve`.
+
+    Attributes:
+        table: what is counted.
+        image_weights: (N,) how often each image counts.
+        num_images: their sum.
+        objects: (1 + bins,) all objects.
+    """
 
     table: RecallTable
+    image_weights: Array
     num_images: int
     objects: Array
-    hits: Array
-    true_positives: Array
-    false_positives: Array
 
     def at_score(self, threshold: float) -> RecallPoint:
         """Counts of the detections whose score is not below the threshold."""
-        return self._at(-threshold, "right")
+        return self._point(threshold)
 
     def at_false_positives(
         self, per_image: float, size: int = 0
@@ -165,29 +192,35 @@ class RecallCurve:
             The counts, and the score above which detections were kept: None where all were, since
             the run makes fewer false positives than allowed.
         """
+        score = self.score_beyond(per_image, size)
+        if score is None:
+            return self._point(-np.inf), None
+        return self._point(score, inclusive=False), score
+
+    def score_beyond(self, per_image: float, size: int = 0) -> float | None:
+        """The score alone that :meth:`at_false_positives` returns."""
         # The small term keeps 0.1 x 30 images from falling short of 3.
         allowed = per_image * self.num_images + 1e-9
-        kept = int(np.searchsorted(self.false_positives[size, 1:], allowed, side="right"))
-        if kept == len(self.table.fp_score):
-            return self._at(np.inf, "right"), None
-        score = float(self.table.fp_score[kept])
-        return self._at(-score, "left"), score
+        return self.table.false_positives[size].score_beyond(self.image_weights, allowed)
 
-    def _at(self, negative_score: float, side: str) -> RecallPoint:
-        hit, right, wrong = (
-            np.searchsorted(-scores, negative_score, side=side)
-            for scores in (self.table.hit_score, self.table.tp_score, self.table.fp_score)
+    def false_positives(self, threshold: float, size: int) -> int:
+        """False positives of one size whose score is not below the threshold."""
+        return self.table.false_positives[size].count(self.image_weights, threshold)
+
+    def recall(self, threshold: float, size: int) -> float:
+        """Recall of one size at a score in percent; NaN where there are no objects."""
+        hits = self.table.hits[size].count(self.image_weights, threshold)
+        return 100.0 * hits / self.objects[size] if self.objects[size] else float("nan")
+
+    def _point(self, score: float, inclusive: bool = True) -> RecallPoint:
+        table, weights = self.table, self.image_weights
+        hits, wrong = (
+            np.array([part.count(weights, score, inclusive) for part in parts])
+            for parts in (table.hits, table.false_positives)
         )
         return RecallPoint(
-            hits=self.hits[:, hit],
+            hits=hits,
             objects=self.objects,
-            true_positives=int(self.true_positives[right]),
-            false_positives=self.false_positives[:, wrong],
+            true_positives=table.true_positives.count(weights, score, inclusive),
+            false_positives=wrong,
         )
-
-
-def _running(counts: Array) -> Array:
-    """Cumulative counts along the last axis, from 0."""
-    out = np.zeros((*counts.shape[:-1], counts.shape[-1] + 1), dtype=np.int64)
-    np.cumsum(counts, axis=-1, out=out[..., 1:])
-    return out

@@ -7,6 +7,7 @@ import pytest
 
 from scb_d2.data.reader.detections import load_detections
 from scb_d2.data.reader.ground_truth import load_ground_truth
+from scb_d2.evaluation import average_precision
 from scb_d2.evaluation.average_precision import PrecisionTable
 from scb_d2.evaluation.size_bins import SizeBins
 
@@ -58,6 +59,21 @@ def test_a_weighted_image_counts_as_so_many_copies(seed):
         row["id"] = number
     expected = stats(coco_eval(copies, copied_results))
     np.testing.assert_allclose([*metrics.values()], expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1 << 14])
+def test_many_weights_at_once_are_each_alone(monkeypatch, at_once):
+    monkeypatch.setattr(average_precision, "_AT_ONCE", at_once)
+    data, results = random_scene(3, images=20)
+    table = table_of(data, results)
+    weights = np.random.default_rng(0).integers(0, 3, (5, 20))
+    weights[2] = 0
+    found = table.ap_metrics(weights)
+    for row, alone in enumerate(weights):
+        expected = table.metrics(alone)
+        for name, values in found.items():
+            np.testing.assert_equal(values[row], expected[name])
+    assert np.isnan(found["AP"]).tolist() == [False, False, True, False, False]
 
 
 def test_at_most_a_hundred_detections_per_image_and_class_count():

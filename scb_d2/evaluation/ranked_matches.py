@@ -1,0 +1,214 @@
+"""The matches of a run by size, IoU threshold, class and falling score, ready to be counted.
+
+Naming convention: A area ranges, T IoU thresholds, K classes, N images, D' detections, C those of
+them that overlap an object, S true positives over all A and T, Q segments: the triples of A, T and
+K that have any, U steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from scb_d2.data.reader.detections import Detections
+from scb_d2.data.reader.ground_truth import GroundTruth
+
+from .detection_matching import Pairs, find_pairs, match_candidates
+
+__all__ = ["IOU_THRESHOLDS", "MAX_DETECTIONS", "RankedMatches"]
+
+Array = NDArray[Any]
+
+# As in COCO's Params: the digits matter where a recall meets a threshold exactly.
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+MAX_DETECTIONS = (1, 10, 100)
+
+
+@dataclass(frozen=True)
+class RankedMatches:
+    """What a run's precision is counted from, under any weights of the images.
+
+    A detection that no object takes counts in the ranges that hold its own area, whatever the
+    threshold. `steps` counts all detections so. Those that an object takes may count otherwise:
+    `change_image` says where.
+
+    Attributes:
+        shape: A, T, K.
+        objects: (A * K, N) how many objects count, by range and class.
+        steps: (U, N) the detections of a class whose own area lies in a range, from one that is a
+            true positive at any threshold to the next, by range, class and score.
+        first_step: (A * K,) where a range and class begins in `steps`.
+        change_image: images of the detections that count although their own area does not lie in
+            the range; those that do not although it does have N more. By range, threshold, class
+            and score.
+        segment: (Q,) range, threshold and class as one number.
+        segment_class: (Q,) its range and class as one number.
+        segment_start: (Q,) its first true positive.
+        segment_change: (Q,) how many entries of `change_image` lie before its class.
+        tp_image, tp_rank: (S,) image of every true positive, by segment and score, and its place
+            among the detections of its image and class.
+        tp_step, tp_change: (S,) how many rows of `steps` and entries of `change_image` lie up to
+            it.
+    """
+
+    shape: tuple[int, int, int]
+    objects: csr_array
+    steps: csr_array
+    first_step: Array
+    change_image: Array
+    segment: Array
+    segment_class: Array
+    segment_start: Array
+    segment_change: Array
+    tp_image: Array
+    tp_rank: Array
+    tp_step: Array
+    tp_change: Array
+
+    @classmethod
+    def from_detections(
+        cls,
+        ground_truth: GroundTruth,
+        detections: Detections,
+        ranges: Array,
+        areas: Array | None = None,
+        area_scales: Array | None = None,
+        pairs: Pairs | None = None,
+    ) -> RankedMatches:
+        """Match once for all thresholds and ranges.
+
+        Args:
+            ground_truth: G objects of N images.
+            detections: D detections.
+            ranges: (A, 2) of areas, closed at both ends.
+            areas: (G,) areas of the objects; the annotation's by default.
+            area_scales: (N,) factor on the area of a detection's box where `areas` are not in
+                native pixels.
+            pairs: all within a class from IoU 0.5 on; found where they are not given.
+        """
+        areas = ground_truth.area if areas is None else areas
+        ignored = ground_truth.ignored | ~_within(areas, ranges)
+        if pairs is None:
+            pairs = find_pairs(ground_truth, detections, IOU_THRESHOLDS[0])
+        pairs = pairs.first(MAX_DETECTIONS[-1])
+        candidate, matched = match_candidates(pairs, IOU_THRESHOLDS, ignored, ground_truth.ignored)
+
+        # COCO sorts the detections of a class by score, ties by image and place in it.
+        category = detections.category[pairs.order]
+        place = np.lexsort((-detections.scores[pairs.order], category))
+        image, category = detections.image[pairs.order][place], category[place]
+        box_area = detections.area[pairs.order][place]
+        if area_scales is not None:
+            box_area = box_area * area_scales[image]
+        in_range = _within(box_area, ranges)
+        column = np.empty_like(place)
+        column[place] = np.arange(len(place))
+        column = column[candidate]
+        by_score = np.argsort(column)
+        column, matched = column[by_score], matched[:, :, by_score]  # (C,), (A, T, C)
+
+        # Index -1, where no object is taken, meets the last entry.
+        real = np.pad(~ignored, ((0, 0), (0, 1)))
+        right = np.stack([row[m] for row, m in zip(real, matched, strict=True)])
+        own = in_range[:, None, column]
+        less = (matched >= 0) & ~right & own
+        change = (right & ~own) | less
+
+        shape = (*matched.shape[:2], ground_truth.num_classes)
+        classes = np.arange(shape[2])
+        class_start = np.searchsorted(category[column], classes)
+        step = right.any(axis=1)
+        steps_before, changes_before = (np.r_[0, np.cumsum(x)] for x in (step, change))
+        area, iou, at = np.nonzero(right)
+        tp_class = category[column][at]
+        tp_segment = (area * shape[1] + iou) * shape[2] + tp_class
+        start = np.flatnonzero(np.r_[True, np.diff(tp_segment) != 0][: len(tp_segment)])
+        row = area * shape[1] + iou
+        first_column = row[start] * len(column) + class_start[tp_class[start]]
+        *_, changed = np.nonzero(change)
+        num_images = ground_truth.num_images
+        return cls(
+            shape=shape,
+            objects=_objects(ground_truth, ignored),
+            steps=_steps(step, column, in_range, image, category, num_images),
+            first_step=steps_before[
+                (np.arange(shape[0])[:, None] * len(column) + class_start).ravel()
+            ],
+            change_image=image[column][changed] + num_images * less[change],
+            segment=tp_segment[start],
+            segment_class=area[start] * shape[2] + tp_class[start],
+            segment_start=start,
+            segment_change=changes_before[first_column],
+            tp_image=image[column][at],
+            tp_rank=pairs.rank[place][column][at],
+            tp_step=steps_before[area * len(column) + at + 1],
+            tp_change=changes_before[row * len(column) + at + 1],
+        )
+
+    @property
+    def num_images(self) -> int:
+        """N."""
+        return self.objects.shape[1]
+
+    @property
+    def tp_segment(self) -> Array:
+        """(S,) segment of every true positive, as one number."""
+        return np.repeat(self.segment, np.diff(self.segment_start, append=len(self.tp_image)))
+
+    def chunks(self, size: int) -> Iterator[tuple[slice, slice]]:
+        """Segments and their true positives, some `size` of the latter at once."""
+        ends = np.append(self.segment_start[1:], len(self.tp_image))
+        first = 0
+        while first < len(self.segment):
+            begin = int(self.segment_start[first])
+            last = max(first + 1, int(np.searchsorted(ends, begin + size, side="right")))
+            yield slice(first, last), slice(begin, int(ends[last - 1]))
+            first = last
+
+
+def _within(areas: Array, ranges: Array) -> Array:
+    """(A, n) bool: which areas lie in which range."""
+    return (areas >= ranges[:, :1]) & (areas <= ranges[:, 1:])
+
+
+def _objects(ground_truth: GroundTruth, ignored: Array) -> csr_array:
+    num_classes = ground_truth.num_classes
+    area, index = np.nonzero(~ignored)
+    rows = area * num_classes + ground_truth.category[index]
+    shape = (len(ignored) * num_classes, ground_truth.num_images)
+    ones = np.ones(len(rows), dtype=np.int32)
+    return csr_array((ones, (rows, ground_truth.image[index])), shape=shape)
+
+
+def _steps(
+    step: Array, column: Array, in_range: Array, image: Array, category: Array, num_images: int
+) -> csr_array:
+    """Detections between true positives; see :class:`RankedMatches`.
+
+    Args:
+        step: (A, C) bool, the true positives at any threshold.
+        column: (C,) their places among all detections.
+        in_range: (A, D') bool, the ranges that hold the detections' own areas.
+        image: (D',) of the detections.
+        category: (D',) likewise.
+        num_images: N.
+    """
+    images, lengths = [], []
+    for ends_here, counts in zip(step, in_range, strict=True):
+        ends = column[ends_here]
+        shown = np.flatnonzero(counts)
+        row = np.searchsorted(ends, shown)
+        # Behind the last true positive of its class a detection counts for nothing.
+        kept = row < len(ends)
+        kept[kept] = category[ends[row[kept]]] == category[shown[kept]]
+        images.append(image[shown[kept]])
+        lengths.append(np.bincount(row[kept], minlength=len(ends)))
+    indices = np.concatenate(images).astype(np.int32)
+    starts = np.r_[0, np.cumsum(np.concatenate(lengths))].astype(np.int32)
+    data = np.ones(len(indices), dtype=np.int32)
+    return csr_array((data, indices, starts), shape=(len(starts) - 1, num_images))
