@@ -16,7 +16,8 @@ from scb_d2.data.reader.detections import Detections
 from scb_d2.data.reader.ground_truth import GroundTruth
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation.average_precision import PrecisionTable, size_suffixes
-from scb_d2.evaluation.detection_matching import ScoredMatches, match_by_score
+from scb_d2.evaluation.detection_matching import ScoredMatches, find_pairs, match_by_score
+from scb_d2.evaluation.ranked_matches import IOU_THRESHOLDS
 from scb_d2.evaluation.recall import RecallSettings
 from scb_d2.evaluation.recall_curve import RecallCurve, RecallTable
 from scb_d2.evaluation.size_bins import object_areas
@@ -123,18 +124,25 @@ class RunTables:
         """Match one run; see :func:`scb_d2.evaluation.recall.evaluate_recall`."""
         areas = object_areas(ground_truth, settings.area, area_scales)
         scales = area_scales if settings.area == "input" else None
+        pairs = find_pairs(ground_truth, detections, IOU_THRESHOLDS[0])
         matches = match_by_score(
             ground_truth,
             detections,
             iou=settings.iou,
             rule=settings.match,
             max_detections=settings.max_detections,
+            pairs=pairs,
         )
         return cls(
             settings=settings,
             matches=matches,
             precision=PrecisionTable.from_detections(
-                ground_truth, detections, bins=settings.bins, areas=areas, area_scales=scales
+                ground_truth,
+                detections,
+                bins=settings.bins,
+                areas=areas,
+                area_scales=scales,
+                pairs=pairs,
             ),
             recall=RecallTable.from_matches(
                 ground_truth, detections, matches, settings.bins, areas, scales

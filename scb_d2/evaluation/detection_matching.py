@@ -20,6 +20,8 @@ from scb_d2.data.reader.detections import Detections
 from scb_d2.data.reader.ground_truth import GroundTruth
 from scb_d2.errors import ConfigError
 
+from .ordering import rank_in_group, sorted_by_score
+
 __all__ = [
     "MATCH_RULES",
     "Pairs",
@@ -107,9 +109,10 @@ def find_pairs(
         per_class: whether the classes must agree.
     """
     num_classes = ground_truth.num_classes if per_class else 0
+    groups = [detections.category, detections.image] if per_class else [detections.image]
+    order = sorted_by_score(detections.scores, *groups)
     key = _group_key(detections, num_classes)
-    order = np.lexsort((-detections.scores, key))
-    rank = _rank_in_group(key[order])
+    rank = rank_in_group(key[order])
     if max_detections is not None:
         kept = rank < max_detections
         order, rank = order[kept], rank[kept]
@@ -206,6 +209,7 @@ def match_by_score(
     iou: float = 0.5,
     rule: str = "greedy",
     max_detections: int | None = None,
+    pairs: Pairs | None = None,
 ) -> ScoredMatches:
     """Match once for every score threshold.
 
@@ -219,6 +223,8 @@ def match_by_score(
         iou: lowest IoU of a match, in (0, 1].
         rule: a key of :data:`MATCH_RULES`.
         max_detections: most detections per image and class (`any`: per image); None: all.
+        pairs: all of a class with an IoU of at least 0.5, which spare `greedy` matching from `iou`
+            0.5 on to look for them.
 
     Raises:
         ConfigError: `iou` or `rule` is not allowed.
@@ -228,13 +234,16 @@ def match_by_score(
     if rule not in MATCH_RULES:
         raise ConfigError(f"match rule {rule!r}: must be {' or '.join(MATCH_RULES)}.")
     min_iou = min(iou, 1 - 1e-10)
-    pairs = find_pairs(
-        ground_truth,
-        detections,
-        min_iou,
-        max_detections=max_detections,
-        per_class=rule == "greedy",
-    )
+    if pairs is None or rule != "greedy" or iou < 0.5:
+        pairs = find_pairs(
+            ground_truth,
+            detections,
+            min_iou,
+            max_detections=max_detections,
+            per_class=rule == "greedy",
+        )
+    elif max_detections is not None:
+        pairs = pairs.first(max_detections)
     ignored = ground_truth.ignored
     object_score = np.full(len(ground_truth), -np.inf)
     outcome = np.full(len(detections), -1, dtype=np.int8)
@@ -269,19 +278,12 @@ def _iou(detection: Array, target: Array, crowd: Array) -> Array:
     return np.divide(overlap, union, out=np.zeros_like(overlap), where=overlap > 0)
 
 
-def _rank_in_group(key: Array) -> Array:
-    """Place of every element among its equals; `key` is sorted."""
-    place = np.arange(len(key))
-    first = np.r_[True, np.diff(key) != 0][: len(key)]
-    return place - np.maximum.accumulate(np.where(first, place, 0))
-
-
 def _rounds(pairs: Pairs, candidates: Array, column_of: Array) -> list[Array]:
     """Rows of the pairs, split by the place of their detection among its group's with a pair."""
     if not len(candidates):
         return []
     # Ranks of one group ascend, so a group starts where the rank does not.
     group = np.cumsum(pairs.rank == 0)[candidates]
-    turn = _rank_in_group(group)[column_of]
+    turn = rank_in_group(group)[column_of]
     order = np.argsort(turn, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(turn[order])) + 1)

@@ -19,6 +19,7 @@ from scb_d2.data.reader.detections import Detections
 from scb_d2.data.reader.ground_truth import GroundTruth
 
 from .detection_matching import Pairs, find_pairs, match_candidates
+from .ordering import sorted_by_score
 
 __all__ = ["IOU_THRESHOLDS", "MAX_DETECTIONS", "RankedMatches"]
 
@@ -100,7 +101,7 @@ class RankedMatches:
 
         # COCO sorts the detections of a class by score, ties by image and place in it.
         category = detections.category[pairs.order]
-        place = np.lexsort((-detections.scores[pairs.order], category))
+        place = sorted_by_score(detections.scores[pairs.order], category)
         image, category = detections.image[pairs.order][place], category[place]
         box_area = detections.area[pairs.order][place]
         if area_scales is not None:
@@ -114,40 +115,38 @@ class RankedMatches:
 
         # Index -1, where no object is taken, meets the last entry.
         real = np.pad(~ignored, ((0, 0), (0, 1)))
-        right = np.stack([row[m] for row, m in zip(real, matched, strict=True)])
+        right = np.stack([row.take(m) for row, m in zip(real, matched, strict=True)])
         own = in_range[:, None, column]
-        less = (matched >= 0) & ~right & own
-        change = (right & ~own) | less
-
-        shape = (*matched.shape[:2], ground_truth.num_classes)
-        classes = np.arange(shape[2])
-        class_start = np.searchsorted(category[column], classes)
+        # Right or not in its own range, or neither: false where something ignored is taken.
+        change = np.where(right, ~own, own & (matched >= 0))
         step = right.any(axis=1)
-        steps_before, changes_before = (np.r_[0, np.cumsum(x)] for x in (step, change))
-        area, iou, at = np.nonzero(right)
-        tp_class = category[column][at]
-        tp_segment = (area * shape[1] + iou) * shape[2] + tp_class
-        start = np.flatnonzero(np.r_[True, np.diff(tp_segment) != 0][: len(tp_segment)])
-        row = area * shape[1] + iou
-        first_column = row[start] * len(column) + class_start[tp_class[start]]
-        *_, changed = np.nonzero(change)
-        num_images = ground_truth.num_images
+
+        num_areas, num_thresholds, num_columns = matched.shape
+        num_classes, num_images = ground_truth.num_classes, ground_truth.num_images
+        classes, images = category[column], image[column]
+        class_start = np.searchsorted(classes, np.arange(num_classes))
+        steps_before, changes_before = (np.append(0, np.cumsum(x)) for x in (step, change))
+        cell, changed = np.flatnonzero(right), np.flatnonzero(change)
+        row, at = np.divmod(cell, num_columns)  # row: range and threshold as one number
+        tp_class, area = classes[at], row // num_thresholds
+        segment = row * num_classes + tp_class
+        start = np.flatnonzero(np.diff(segment, prepend=-1))
+        area_start = np.arange(num_areas)[:, None] * num_columns
+        less = ~right.ravel()[changed]
         return cls(
-            shape=shape,
+            shape=(num_areas, num_thresholds, num_classes),
             objects=_objects(ground_truth, ignored),
             steps=_steps(step, column, in_range, image, category, num_images),
-            first_step=steps_before[
-                (np.arange(shape[0])[:, None] * len(column) + class_start).ravel()
-            ],
-            change_image=image[column][changed] + num_images * less[change],
-            segment=tp_segment[start],
-            segment_class=area[start] * shape[2] + tp_class[start],
+            first_step=steps_before[(area_start + class_start).ravel()],
+            change_image=images[changed % num_columns] + num_images * less,
+            segment=segment[start],
+            segment_class=area[start] * num_classes + tp_class[start],
             segment_start=start,
-            segment_change=changes_before[first_column],
-            tp_image=image[column][at],
+            segment_change=changes_before[row[start] * num_columns + class_start[tp_class[start]]],
+            tp_image=images[at],
             tp_rank=pairs.rank[place][column][at],
-            tp_step=steps_before[area * len(column) + at + 1],
-            tp_change=changes_before[row * len(column) + at + 1],
+            tp_step=steps_before[area * num_columns + at + 1],
+            tp_change=changes_before[cell + 1],
         )
 
     @property

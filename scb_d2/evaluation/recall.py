@@ -22,7 +22,8 @@ from scb_d2.data.reader.ground_truth import GroundTruth
 from scb_d2.errors import ConfigError
 
 from .average_precision import PrecisionTable
-from .detection_matching import MATCH_RULES, match_by_score
+from .detection_matching import MATCH_RULES, find_pairs, match_by_score
+from .ranked_matches import IOU_THRESHOLDS
 from .recall_curve import RecallCurve, RecallTable
 from .size_bins import AREA_RULES, SizeBins, object_areas
 
@@ -117,12 +118,14 @@ def evaluate_recall(
     """
     settings = settings or RecallSettings()
     areas = object_areas(ground_truth, settings.area, area_scales)
+    pairs = find_pairs(ground_truth, detections, IOU_THRESHOLDS[0])
     matches = match_by_score(
         ground_truth,
         detections,
         iou=settings.iou,
         rule=settings.match,
         max_detections=settings.max_detections,
+        pairs=pairs,
     )
     scales = area_scales if settings.area == "input" else None
     table = RecallTable.from_matches(
@@ -130,7 +133,12 @@ def evaluate_recall(
     )
     curve = table.curve(np.ones(ground_truth.num_images, dtype=np.int64))
     precision = PrecisionTable.from_detections(
-        ground_truth, detections, bins=settings.bins, areas=areas, area_scales=scales
+        ground_truth,
+        detections,
+        bins=settings.bins,
+        areas=areas,
+        area_scales=scales,
+        pairs=pairs,
     )
     names = ("all", *settings.bins.names)
     objects = dict(zip(names, curve.objects.tolist(), strict=True))

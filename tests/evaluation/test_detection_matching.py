@@ -8,6 +8,7 @@ from scb_d2.data.reader.ground_truth import load_ground_truth
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation import detection_matching as matching
 from scb_d2.evaluation.detection_matching import find_pairs, greedy_match, match_by_score
+from scb_d2.evaluation.ordering import sorted_by_score
 
 from .scenes import annotations, coco_eval, oracle, random_scene, result
 
@@ -129,3 +130,26 @@ def test_working_in_pieces_changes_nothing(monkeypatch):
 def test_wrong_options_are_named(options):
     with pytest.raises(ConfigError, match="must"):
         matches_of(annotations(), [], **options)
+
+
+@pytest.mark.parametrize("cap", [None, 1, 2])
+@pytest.mark.parametrize("iou", [0.3, 0.5, 0.75, 1.0])
+def test_pairs_that_are_given_change_nothing(iou, cap):
+    data, results = random_scene(4)
+    truth = load_ground_truth(data)
+    found = load_detections(results, truth)
+    pairs = find_pairs(truth, found, 0.5)
+    for rule in ("greedy", "any"):
+        options = {"iou": iou, "rule": rule, "max_detections": cap}
+        expected = match_by_score(truth, found, **options)
+        given = match_by_score(truth, found, **options, pairs=pairs)
+        np.testing.assert_array_equal(given.object_score, expected.object_score)
+        np.testing.assert_array_equal(given.outcome, expected.outcome)
+
+
+@pytest.mark.parametrize("largest", [3, 70_000])
+def test_order_is_that_of_lexsort(largest):
+    rng = np.random.default_rng(0)
+    scores, first, second = rng.integers(0, 3, 200) / 4, *rng.integers(0, largest + 1, (2, 200))
+    order = sorted_by_score(scores, first, second)
+    np.testing.assert_array_equal(order, np.lexsort((-scores, first, second)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,19 +46,24 @@ def read_coco(
         )
 
 
-def read_json(path: str | Path, what: str = "annotation file") -> Any:
+def read_json(
+    path: str | Path,
+    what: str = "annotation file",
+    loads: Callable[[bytes], Any] = json.loads,
+) -> Any:
     """The content of a JSON file, in any encoding of Unicode, with or without byte order mark.
 
     Args:
         path: the file.
         what: what sentences call it.
+        loads: the parser.
 
     Raises:
         DataError: if the file is missing, unreadable or not JSON.
     """
     try:
         content = Path(PathManager.get_local_path(str(path))).read_bytes()
-        return json.loads(content)
+        return loads(content)
     except FileNotFoundError as error:
         raise DataError(f"The {what} {path} does not exist.") from error
     except OSError as error:

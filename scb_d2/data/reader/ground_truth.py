@@ -16,6 +16,7 @@ from detectron2.structures import BoxMode
 from numpy.typing import NDArray
 
 from scb_d2.errors import DataError
+from scb_d2.utils.garbage import collection_paused
 
 from .coco import parse_coco, read_coco
 from .records import Records
@@ -87,11 +88,12 @@ def load_ground_truth(source: str | Path | Mapping[str, Any], name: str = "") ->
     Raises:
         DataError: a field is missing or malformed.
     """
-    if isinstance(source, Mapping):
-        records = parse_coco(source, name or "annotations", with_images=False)
-    else:
-        records = read_coco(source, with_images=False)
-    return columns_of(records)
+    with collection_paused():
+        if isinstance(source, Mapping):
+            records = parse_coco(source, name or "annotations", with_images=False)
+        else:
+            records = read_coco(source, with_images=False)
+        return columns_of(records)
 
 
 def columns_of(records: Records) -> GroundTruth:

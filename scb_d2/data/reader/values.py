@@ -89,6 +89,13 @@ class Ids:
     def __len__(self) -> int:
         return len(self._index)
 
+    def find_all(self, values: list[Any]) -> list[int] | None:
+        """Indices of references that are all spelt as the entries' ids; None where not all are."""
+        if not {int, str}.issuperset(map(type, values)):
+            return None
+        found = list(map(self._index.get, values))
+        return None if None in found else found
+
     def find(self, value: Any) -> int | None:
         """Index of the entry that a reference means: its id, or the same number as text."""
         if type(value) in (int, str):

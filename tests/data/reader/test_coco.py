@@ -1,5 +1,8 @@
 """Malformed files give one sentence that names the file, the entry and what is allowed."""
 
+import json
+import sys
+
 import pytest
 
 from scb_d2.data.reader.detections import load_detections
@@ -85,3 +88,37 @@ def test_files_that_are_not_json(tmp_path, content):
         load_ground_truth(path)
     with pytest.raises(DataError, match="does not exist"):
         load_ground_truth(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("without_orjson", [False, True])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_results_are_the_same_by_either_parser(tmp_path, monkeypatch, encoding, without_orjson):
+    if without_orjson:
+        monkeypatch.setitem(sys.modules, "orjson", None)
+    data = annotations({"bbox": [10, 10, 20, 20]}, images=2)
+    rows = [{**GOOD, "image_id": 2.0, "score": 1e-5}, {**GOOD, "bbox": [1, 2.5, 3, 4]}]
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(rows), encoding=encoding)
+    found = load_detections(path, load_ground_truth(data))
+    assert found.image.tolist() == [1, 0] and found.category.tolist() == [0, 0]
+    assert found.boxes.tolist() == [[10, 10, 20, 20], [1, 2.5, 3, 4]]
+    assert found.scores.tolist() == [1e-5, 0.5]
+
+
+def test_ids_beyond_64_bits_stay_apart(tmp_path):
+    """Both are the same number as a float."""
+    ids = [10**20, 10**20 + 1]
+    data = annotations(images=2)
+    for image, number in zip(data["images"], ids, strict=True):
+        image["id"] = number
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps([{**GOOD, "image_id": number} for number in reversed(ids)]))
+    assert load_detections(path, load_ground_truth(data)).image.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("content", ["[NaN", "[", "nul"])
+def test_results_that_are_not_json(tmp_path, content):
+    path = tmp_path / "results.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"The results file .* is not JSON"):
+        load_detections(path, load_ground_truth(annotations()))
