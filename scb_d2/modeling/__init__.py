@@ -4,10 +4,10 @@ from scb_d2.loss.anchor_targets import MatchedObjects
 
 from .box_predictor import ScaleBalancedFastRCNNOutputLayers
 from .build import build_model, scale_balanced_config
+from .cascade_roi_heads import ScaleBalancedCascadeROIHeads
 from .fcos import ScaleBalancedFCOS
 from .retinanet import ScaleBalancedRetinaNet
 from .roi_heads import (
-    ScaleBalancedCascadeROIHeads,
     ScaleBalancedRes5ROIHeads,
     ScaleBalancedStandardROIHeads,
 )

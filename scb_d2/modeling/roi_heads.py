@@ -7,21 +7,21 @@ Shape shorthand in this module:
     M: proposals matched to an object
 """
 
-from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling.matcher import Matcher
+from detectron2.modeling.proposal_generator.proposal_utils import add_ground_truth_to_proposals
 from detectron2.modeling.roi_heads import (
     ROI_HEADS_REGISTRY,
-    CascadeROIHeads,
     FastRCNNOutputLayers,
     Res5ROIHeads,
     StandardROIHeads,
 )
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Instances
+from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
 from scb_d2.errors import ConfigError
@@ -34,10 +34,10 @@ from .box_predictor import WEIGHTS_FIELD, ScaleBalancedFastRCNNOutputLayers
 from .from_config import weighting_from_config
 
 __all__ = [
-    "ScaleBalancedCascadeROIHeads",
     "ScaleBalancedRes5ROIHeads",
     "ScaleBalancedStandardROIHeads",
     "WeighsProposals",
+    "weighted_predictor",
     "with_fields",
 ]
 
@@ -91,7 +91,7 @@ class WeighsProposals:
         ret = super().from_config(cfg, input_shape)
         ret.update(_sampling_from_config(cfg))
         if ret.get("object_weight") is not None and "box_predictor" in ret:
-            ret["box_predictor"] = _weighted_predictor(
+            ret["box_predictor"] = weighted_predictor(
                 cls.predictor_class, cfg, ret["box_predictor"]
             )
         return ret
@@ -108,11 +108,13 @@ class WeighsProposals:
         if self.object_weight is None:
             return super().label_and_sample_proposals(proposals, targets)
         if self.match_count == "matched":
-            weighed = [
-                self._weigh_before_sampling(*pair) for pair in zip(proposals, targets, strict=True)
-            ]
-            proposals, with_weights, counts = map(list, zip(*weighed, strict=True))
-            sampled = super().label_and_sample_proposals(proposals, with_weights)
+            if self.proposal_append_gt:
+                proposals = add_ground_truth_to_proposals(targets, proposals)
+            sampled, counts = zip(
+                *map(self._match_weigh_and_sample, proposals, targets), strict=True
+            )
+            sampled = list(sampled)
+            self._log_sampled(sampled)
         else:
             with_ids = [
                 self._with_object_ids(*pair) for pair in zip(proposals, targets, strict=True)
@@ -120,8 +122,39 @@ class WeighsProposals:
             sampled = super().label_and_sample_proposals(*map(list, zip(*with_ids, strict=True)))
             counts = [self._weigh_sampled(*pair) for pair in zip(sampled, targets, strict=True)]
         if self.statistics.due():
-            self.statistics.log_matches(torch.cat(counts))
+            self.statistics.log_matches(torch.cat(list(counts)))
         return sampled
+
+    def _match_weigh_and_sample(
+        self, proposals: Instances, targets: Instances
+    ) -> tuple[Instances, Tensor]:
+        """The sampled proposals of an image, with weights, and its (G,) counts.
+
+        Stock keeps what it matched to itself, so calling it would match twice.
+        """
+        matched_idxs, labels = match_boxes(
+            targets.gt_boxes, proposals.proposal_boxes, self.proposal_matcher
+        )
+        weights, counts = self._weigh(matched_idxs, labels, targets)
+        sampled_idxs, gt_classes = self._sample_proposals(matched_idxs, labels, targets.gt_classes)
+        sampled = proposals[sampled_idxs]
+        sampled.gt_classes = gt_classes
+        sampled.set(WEIGHTS_FIELD, weights[sampled_idxs])
+        if len(targets):
+            owners = matched_idxs[sampled_idxs]
+            for name, value in targets.get_fields().items():
+                if name.startswith("gt_") and not sampled.has(name):
+                    sampled.set(name, value[owners])
+        return sampled, counts
+
+    def _log_sampled(self, sampled: list[Instances]) -> None:
+        """Log what stock logs."""
+        background = [int((x.gt_classes == self.num_classes).sum()) for x in sampled]
+        storage = get_event_storage()
+        storage.put_scalar(
+            "roi_head/num_fg_samples", np.mean([len(x) for x in sampled]) - np.mean(background)
+        )
+        storage.put_scalar("roi_head/num_bg_samples", np.mean(background))
 
     def _with_object_ids(
         self, proposals: Instances, targets: Instances
@@ -133,23 +166,6 @@ class WeighsProposals:
         ids = torch.arange(len(targets), device=targets.gt_boxes.device)
         return proposals, with_fields(targets, gt_object_ids=ids)
 
-    def _weigh_before_sampling(
-        self, proposals: Instances, targets: Instances
-    ) -> tuple[Instances, Instances, Tensor]:
-        """Copies of an image's proposals and targets with weights, and its (G,) counts.
-
-        Stock matches again and keeps the result to itself. Both get the field because stock may
-        append the targets to the proposals, fields included, before it samples.
-        """
-        boxes = proposals.proposal_boxes
-        if self.proposal_append_gt:
-            boxes = type(boxes).cat([boxes, targets.gt_boxes])
-        weights, counts = self._weigh(boxes, targets, self.proposal_matcher)
-        own, appended = weights[: len(proposals)], weights[len(proposals) :]
-        if self.proposal_append_gt:
-            targets = with_fields(targets, **{WEIGHTS_FIELD: appended})
-        return with_fields(proposals, **{WEIGHTS_FIELD: own}), targets, counts
-
     def _weigh_sampled(self, sampled: Instances, targets: Instances) -> Tensor:
         """Set the weights of an image's sampled proposals; return its (G,) counts."""
         gt_classes = sampled.gt_classes
@@ -159,16 +175,16 @@ class WeighsProposals:
             sampled.remove("gt_object_ids")
         else:  # an image without objects
             matched_idxs = torch.zeros_like(gt_classes)
-        weights = self.object_weight(matched_idxs, labels, targets.gt_boxes)
-        sampled.set(WEIGHTS_FIELD, weights.float())
-        return match_counts(matched_idxs, labels, len(targets))
+        weights, counts = self._weigh(matched_idxs, labels, targets)
+        sampled.set(WEIGHTS_FIELD, weights)
+        return counts
 
-    def _weigh(self, boxes: Boxes, targets: Instances, matcher: Matcher) -> tuple[Tensor, Tensor]:
-        """Weights (R,) of the boxes and counts (G,) of the objects of an image."""
-        gt_boxes = targets.gt_boxes
-        matched_idxs, labels = match_boxes(gt_boxes, boxes, matcher)
-        weights = self.object_weight(matched_idxs, labels, gt_boxes).float()
-        return weights, match_counts(matched_idxs, labels, len(gt_boxes))
+    def _weigh(
+        self, matched_idxs: Tensor, labels: Tensor, targets: Instances
+    ) -> tuple[Tensor, Tensor]:
+        """Weights (R,) of the proposals and counts (G,) of the objects of an image."""
+        weights = self.object_weight(matched_idxs, labels, targets.gt_boxes).float()
+        return weights, match_counts(matched_idxs, labels, len(targets))
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -185,80 +201,13 @@ class ScaleBalancedRes5ROIHeads(WeighsProposals, Res5ROIHeads):
     """Detectron2's C4 ROI heads whose foreground proposals are weighted by object."""
 
 
-@ROI_HEADS_REGISTRY.register()
-class ScaleBalancedCascadeROIHeads(WeighsProposals, CascadeROIHeads):
-    """Detectron2's cascade whose foreground proposals are weighted by object, stage by stage.
-
-    ``match_count`` rules the first cascade stage. The later ones do not sample: M counts what that
-    stage matched. Statistics are logged as ``scb/second_stage0/...`` and so on.
-    """
-
-    @configurable
-    def __init__(
-        self,
-        *,
-        box_predictors: Sequence[nn.Module],
-        statistics: Sequence[MatchStatistics] | None = None,
-        **kwargs: Any,
-    ):
-        """Build the heads from their parts.
-
-        Args:
-            box_predictors: as in stock; with ``object_weight`` each a
-                :class:`ScaleBalancedFastRCNNOutputLayers`.
-            statistics: how match statistics are logged, one for each cascade stage.
-            **kwargs: of :class:`ScaleBalancedStandardROIHeads` and of
-                :class:`detectron2.modeling.roi_heads.CascadeROIHeads`.
-        """
-        stages = range(len(box_predictors))
-        statistics = statistics or [MatchStatistics(f"second_stage{k}") for k in stages]
-        super().__init__(box_predictors=box_predictors, statistics=statistics[0], **kwargs)
-        self.stage_statistics = list(statistics)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        """See :meth:`detectron2.modeling.roi_heads.CascadeROIHeads.from_config`."""
-        ret = super().from_config(cfg, input_shape)
-        ret.pop("statistics", None)
-        if ret.get("object_weight") is not None:
-            stages = [f"_stage{k}" for k in range(len(ret["box_predictors"]))]
-            ret["statistics"] = [
-                weighting_from_config(cfg, "second", substage=stage)["statistics"]
-                for stage in stages
-            ]
-            ret["box_predictors"] = [
-                _weighted_predictor(cls.predictor_class, cfg, predictor, stage)
-                for predictor, stage in zip(ret["box_predictors"], stages, strict=True)
-            ]
-        return ret
-
-    @torch.no_grad()
-    def _match_and_label_boxes(
-        self, proposals: list[Instances], stage: int, targets: list[Instances]
-    ) -> list[Instances]:
-        proposals = super()._match_and_label_boxes(proposals, stage, targets)
-        if self.object_weight is None:
-            return proposals
-        counts = []
-        for proposals_i, targets_i in zip(proposals, targets, strict=True):
-            weights, counts_i = self._weigh(
-                proposals_i.proposal_boxes, targets_i, self.proposal_matchers[stage]
-            )
-            proposals_i.set(WEIGHTS_FIELD, weights)
-            counts.append(counts_i)
-        statistics = self.stage_statistics[stage]
-        if statistics.due():
-            statistics.log_matches(torch.cat(counts))
-        return proposals
-
-
 def _sampling_from_config(cfg: CfgNode) -> dict[str, Any]:
     weighting = weighting_from_config(cfg, "second", samples=True)
     keys = ("object_weight", "match_count", "statistics")
     return {key: weighting[key] for key in keys if key in weighting}
 
 
-def _weighted_predictor(
+def weighted_predictor(
     predictor_class: type[ScaleBalancedFastRCNNOutputLayers],
     cfg: CfgNode,
     predictor: FastRCNNOutputLayers,
@@ -292,5 +241,5 @@ def _check_predictors(box_predictor: nn.Module) -> None:
 
 
 def with_fields(instances: Instances, **fields: Tensor) -> Instances:
-    """A shallow copy with further fields; the caller's instances stay as they are."""
-    return Instances(instances.image_size, **instances.get_fields(), **fields)
+    """A shallow copy with other fields; the caller's instances stay as they are."""
+    return Instances(instances.image_size, **{**instances.get_fields(), **fields})

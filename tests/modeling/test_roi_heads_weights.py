@@ -1,18 +1,25 @@
 """The weights of proposals, before and after sampling and in each cascade stage."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
+from detectron2.modeling.roi_heads import cascade_rcnn as stock_cascade
+from detectron2.modeling.roi_heads import roi_heads as stock_heads
 from detectron2.utils.events import EventStorage
 
+from scb_d2 import build_model
+from scb_d2.modeling import roi_heads as ours
 from tests import oracle
 
-from .rcnn import CASCADE
+from .detectors import batch, train_step
+from .rcnn import CASCADE, KINDS
 from .roi_heads import (
     OBJECTS,
     PROPOSALS,
     build_heads,
+    config,
     matched_by_oracle,
     proposals,
     sample,
@@ -115,3 +122,19 @@ def test_sampling_keeps_the_say_of_objects_in_proportion_where_m_counts_what_was
             for index in range(2):  # the class is the object's index
                 say[index] += sampled.scb_weights[sampled.gt_classes == index].sum()
     assert say[1] / say[0] == pytest.approx(ratio, rel=0.08)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", ["matched", "sampled"])
+def test_every_image_is_matched_once_a_stage(monkeypatch, kind, count):
+    model, found = build_model(config(kind, "MODEL.SCB.COUNT", count)), []
+
+    def counting(match, *args):
+        found.append(match)
+        return match(*args)
+
+    monkeypatch.setattr(ours, "match_boxes", partial(counting, ours.match_boxes))
+    for module in (stock_heads, stock_cascade):
+        monkeypatch.setattr(module, "pairwise_iou", partial(counting, module.pairwise_iou))
+    train_step(model, batch())
+    assert len(found) == len(batch()) * (3 if kind == CASCADE else 1)
