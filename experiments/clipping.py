@@ -65,7 +65,7 @@ def count_clipping(run: TrainingRun, iterations: int) -> dict[str, Any] | None:
     """
     with tempfile.TemporaryDirectory() as folder:
         fixed = ["SEED", run.seed, "OUTPUT_DIR", folder, "DATASETS.TEST", "()"]
-        cfg = load_config(str(run.config), [*run.opts, *fixed])
+        cfg = load_config(str(run.config), [*run.kind.arguments(run.overrides), *fixed])
         clip = cfg.SOLVER.CLIP_GRADIENTS
         if not clip.ENABLED or clip.CLIP_TYPE != "norm":
             return None

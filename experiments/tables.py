@@ -30,7 +30,7 @@ def load_results(folder: Path = _HERE / "results") -> dict[str, dict[str, Any]]:
 
 
 def compared(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The experiments that compare arms: one seed, as for the choice of a rate, compares nothing."""
+    """The experiments that compare arms; those of one seed, which choose a rate, do not."""
     return {name: found for name, found in results.items() if len(found.get("seeds", ())) > 1}
 
 

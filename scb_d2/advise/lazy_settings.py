@@ -14,6 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from scb_d2.engine.config.lazy import load_lazy_config
+from scb_d2.utils.hydra_text import hydra_text
 
 from .finding import Change, Setting
 
@@ -159,7 +160,8 @@ class LazySettings:
     def overrides(self, changes: Sequence[Change]) -> list[str]:
         """Changes as a command line takes them; `+` where the config leaves the key out."""
         return [
-            f"{'' if _there(self.cfg, c.key) else '+'}{c.key}={_hydra(c.value)}" for c in changes
+            f"{'' if _there(self.cfg, c.key) else '+'}{c.key}={hydra_text(c.value)}"
+            for c in changes
         ]
 
     def _find(self, name: str) -> tuple[str, Any] | None:
@@ -229,16 +231,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, ListConfig | tuple | list):
         return [_plain(item) for item in value]
     return value
-
-
-def _hydra(value: Any) -> str:
-    """A value in hydra's grammar for overrides."""
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(_hydra, value))}]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{_hydra(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return f"'{value}'"
-    return str(value)

@@ -8,17 +8,15 @@ from typing import Any
 import yaml
 
 from .advised_config import given_changes
-from .lazy_settings import LazySettings
 from .run import Advice, merged
 
 __all__ = ["plan_of"]
 
 _AS_IS, _ALL, _ALL_SCB = "as_is", "advised", "advised_scb"
-_SCB = "MODEL.SCB."
 
 
 def plan_of(advice: Advice, folder: str, output: str) -> str | None:
-    """Text of the plan; None where there is nothing to compare, or for a LazyConfig.
+    """Text of the plan; None where there is nothing to compare.
 
     Changes of how detections are counted go to every arm: arms must be measured alike.
 
@@ -28,16 +26,15 @@ def plan_of(advice: Advice, folder: str, output: str) -> str | None:
         output: folder for the runs.
     """
     settings = advice.situation.settings
-    if isinstance(settings, LazySettings):
-        return None
+    loss_keys = {change.key for change in settings.enable_scb("", low_quality="reassign")}
     arms: dict[str, dict[str, Any]] = {_AS_IS: {}}
     for finding in advice.findings:
         arms[finding.code] = _values([c for c in finding.changes if not c.evaluation])
     together = [c for f in advice.findings for c in f.changes_together if not c.evaluation]
-    plain = [change for change in together if not change.key.startswith(_SCB)]
+    plain = [change for change in together if change.key not in loss_keys]
     arms[_ALL] = _values(plain)
     if not settings.find("scb_enabled").value:
-        loss = [c for c in together if c.key.startswith(_SCB)]
+        loss = [c for c in together if c.key in loss_keys]
         loss = loss or list(settings.enable_scb("the scale-balanced loss"))
         arms[_ALL_SCB] = _values([*plain, *loss])
     plain_values, arms = arms[_ALL], _different(arms)

@@ -9,13 +9,14 @@ from typing import Any
 
 import yaml
 from detectron2.config import CfgNode, get_cfg
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from scb_d2.config import add_scb_config
 from scb_d2.data.reader.catalog import ground_truth_of
 from scb_d2.data.reader.detections import Detections, load_detections
 from scb_d2.data.reader.ground_truth import GroundTruth, load_ground_truth
 from scb_d2.data.registration import register_datasets
+from scb_d2.engine.config.safe_yaml import load_outline
 from scb_d2.errors import ConfigError, DataError
 
 __all__ = ["Arms", "Run", "find_run", "load_arms", "pair_runs"]
@@ -49,8 +50,15 @@ class Run:
     @property
     def dataset(self) -> str | None:
         """The data set that was evaluated on, as the config names it."""
-        names = self.config.get("DATASETS", {}).get("TEST") or ()
+        names = (self.config.get("DATASETS") or {}).get("TEST") or self._lazy_dataset_names
         return names[-1] if names else None
+
+    @property
+    def _lazy_dataset_names(self) -> list[str]:
+        node: Any = self.config
+        for key in ("dataloader", "test", "dataset", "names"):
+            node = node.get(key) if isinstance(node, dict) else None
+        return [node] if isinstance(node, str) else list(node or ())
 
     @property
     def data_keys(self) -> dict[str, Any]:
@@ -226,6 +234,13 @@ def _ground_truth(
 
 
 def _registered(run: Run) -> Any:
+    if "DATASETS" not in run.config:  # a LazyConfig, which registers by its own code
+        if run.dataset not in DatasetCatalog:
+            raise ConfigError(
+                f"{run.name}: its data set {run.dataset} is registered by the code of a LazyConfig "
+                "only; give --annotations FILE.json."
+            )
+        return MetadataCatalog.get(run.dataset)
     cfg = get_cfg()
     add_scb_config(cfg)
     keys = {"REGISTER", "SYNTHETIC"} & set(run.config["DATASETS"])
@@ -239,7 +254,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = load_outline(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: is not readable YAML.") from error
     return config if isinstance(config, dict) else {}

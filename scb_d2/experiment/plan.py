@@ -14,11 +14,14 @@ A plan is a YAML file::
     compare:                          # the rule of judgement
       primary: APs
       confirmatory: [stock, scb]      # its primary metric needs no adjustment
+
+The config may be a LazyConfig; its keys are `optimizer.lr`, `train.max_iter` and so on.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -30,9 +33,9 @@ from omegaconf.errors import OmegaConfBaseException
 from scb_d2.compare.settings import CompareChoices
 from scb_d2.errors import ConfigError
 
-__all__ = ["Experiment", "Plan", "TrainingRun", "load_plan"]
+from .config_kinds import ConfigKind, kind_of
 
-_RESERVED = {"SEED": "seeds", "OUTPUT_DIR": "output"}
+__all__ = ["Experiment", "Plan", "TrainingRun", "load_plan"]
 
 
 @dataclass
@@ -40,7 +43,7 @@ class Plan:
     """The keys of a plan's file.
 
     Attributes:
-        config: a YAML config, beside the plan or in the current folder.
+        config: of either kind, beside the plan or in the current folder.
         output: folder of the runs.
         seeds: different whole numbers >= 0.
         arms: overrides by name, the baseline first.
@@ -66,10 +69,10 @@ class TrainingRun:
 
     Attributes:
         arm: its name.
-        seed: `SEED`.
-        folder: `OUTPUT_DIR`.
+        seed: of everything random in it.
+        folder: where it is written.
         config: the config file.
-        opts: overrides, KEY VALUE in turn, without `SEED` and `OUTPUT_DIR`.
+        overrides: key to value as text, without seed and folder.
         num_gpus: processes to train with, one per GPU.
     """
 
@@ -77,14 +80,25 @@ class TrainingRun:
     seed: int
     folder: Path
     config: Path
-    opts: tuple[str, ...]
+    overrides: Mapping[str, str]
     num_gpus: int
+
+    @property
+    def kind(self) -> ConfigKind:
+        """The kind of its config."""
+        return kind_of(self.config)
+
+    @property
+    def settings(self) -> list[str]:
+        """Overrides and seed, as a command line takes them."""
+        return self.kind.arguments({**self.overrides, self.kind.seed: str(self.seed)})
 
     @property
     def command(self) -> list[str]:
         """Arguments of `train_net.py`; `--resume` starts anew where there is no checkpoint."""
         flags = ["--config-file", str(self.config), "--num-gpus", str(self.num_gpus), "--resume"]
-        return [*flags, *self.opts, "SEED", str(self.seed), "OUTPUT_DIR", str(self.folder)]
+        folder = {self.kind.output_dir: self.kind.text(str(self.folder))}
+        return [*flags, *self.settings, *self.kind.arguments(folder)]
 
 
 @dataclass(frozen=True)
@@ -130,18 +144,18 @@ def load_plan(path: str | Path) -> Experiment:
     if plan.num_gpus < 1:
         raise ConfigError(f"{path}: num_gpus must be a whole number >= 1, not {plan.num_gpus}.")
     config = _config_file(path, plan.config)
-    common = _overrides(path, "overrides", plan.overrides)
+    kind = kind_of(config)
+    common = _overrides(path, "overrides", plan.overrides, kind)
     output = Path(plan.output)
     runs = {}
     for name, overrides in plan.arms.items():
         if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
             raise ConfigError(f"{path}: arm {name!r}: letters, digits, '_', '.', '-' are allowed.")
-        own = _overrides(path, f"arms.{name}", overrides)
-        # What `scb-d2 compare` needs of a VOC data set; a plan may still switch it off.
-        merged = {"TEST.RECALL.ENABLED": True, **common, **own}
-        opts = tuple(text for key, value in merged.items() for text in (key, _text(value)))
+        own = _overrides(path, f"arms.{name}", overrides, kind)
+        merged = {**kind.measured, **common, **own}
+        texts = {key: kind.text(value) for key, value in merged.items()}
         runs[name] = [
-            TrainingRun(name, seed, output / name / f"seed{seed}", config, opts, plan.num_gpus)
+            TrainingRun(name, seed, output / name / f"seed{seed}", config, texts, plan.num_gpus)
             for seed in plan.seeds
         ]
     first, *others = runs
@@ -217,23 +231,22 @@ def _comparisons(
 
 
 def _config_file(plan: Path, value: str) -> Path:
-    if not value.endswith((".yaml", ".yml")):
-        raise ConfigError(f"{plan}: config must be the path of a YAML config, not {value!r}.")
+    if not value.endswith((".yaml", ".yml", ".py")):
+        raise ConfigError(
+            f"{plan}: config must be the path of a YAML config or of a LazyConfig (.py), not "
+            f"{value!r}."
+        )
     for candidate in (plan.parent / value, Path(value)):
         if candidate.is_file():
             return candidate.resolve()
     raise ConfigError(f"{plan}: config {value} is neither beside the plan nor in this folder.")
 
 
-def _overrides(plan: Path, where: str, value: Any) -> dict[str, Any]:
+def _overrides(plan: Path, where: str, value: Any, kind: ConfigKind) -> dict[str, Any]:
     value = {} if value is None else value
     if not isinstance(value, dict):
         raise ConfigError(f"{plan}: {where} must map config keys to values, not {value!r}.")
-    for key, name in _RESERVED.items():
+    for key, name in ((kind.seed, "seeds"), (kind.output_dir, "output")):
         if key in value:
             raise ConfigError(f"{plan}: {where}: {key} follows from {name!r} of the plan.")
     return {str(key): item for key, item in value.items()}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else repr(value)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from scb_d2.compare.run import Comparison
+from scb_d2.engine.config.safe_yaml import load_outline
 from scb_d2.utils.hardware import hardware
 from scb_d2.utils.revision import revision
 
@@ -16,14 +15,6 @@ from .training import run_state
 
 __all__ = ["summarize"]
 
-_SETTINGS = {
-    "meta_architecture": "MODEL.META_ARCHITECTURE",
-    "train": "DATASETS.TRAIN",
-    "test": "DATASETS.TEST",
-    "iterations": "SOLVER.MAX_ITER",
-    "images_per_batch": "SOLVER.IMS_PER_BATCH",
-    "base_lr": "SOLVER.BASE_LR",
-}
 _DIGITS = 4
 _COMPARED = (
     "family",
@@ -63,7 +54,7 @@ def summarize(
     results = {pair: comparison.result for pair, comparison in comparisons.items()}
     runs_of_first = next(iter(arms.values()))
     first = runs_of_first[0]
-    config = yaml.safe_load((first.folder / "config.yaml").read_text(encoding="utf-8"))
+    config = load_outline((first.folder / "config.yaml").read_text(encoding="utf-8"))
     any_result = next(iter(results.values()))
     planned = len(next(iter(experiment.arms.values())))
     return {
@@ -72,7 +63,7 @@ def summarize(
         "judged_by": revision(),
         "plan": experiment.plan.name,
         "config": first.config.name,
-        **{name: _at(config, key) for name, key in _SETTINGS.items()},
+        **first.kind.facts_of(config),
         "num_gpus": first.num_gpus,
         "seeds": [run.seed for run in runs_of_first],
         "seeds_planned": planned,
@@ -84,7 +75,7 @@ def summarize(
         "rules": any_result["rules"],
         "arms": {
             name: {
-                "overrides": dict(zip(runs[0].opts[::2], runs[0].opts[1::2], strict=True)),
+                "overrides": dict(runs[0].overrides),
                 "minutes": [_rounded(run_state(run).get("minutes")) for run in runs],
                 "metrics": _metrics_of(name, results),
             }
@@ -120,12 +111,6 @@ def _metrics_of(
         # What is taken at the baseline's false positives depends on the partner.
         if not str(row["operating_point"]).startswith("baseline@")
     }
-
-
-def _at(config: dict[str, Any], key: str) -> Any:
-    for part in key.split("."):
-        config = config[part]
-    return config
 
 
 def _rounded(value: Any) -> Any:

@@ -9,14 +9,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import yaml
-
-from scb_d2.engine.config.load import merge_config
 from scb_d2.errors import UserError
 from scb_d2.utils.files import atomic_write
 from scb_d2.utils.plain_json import to_json
 from scb_d2.utils.revision import revision
 
+from .config_kinds import flat
 from .plan import Experiment, TrainingRun
 
 __all__ = ["finished_arms", "identity", "run_state", "train_all", "train_in_subprocess"]
@@ -35,11 +33,8 @@ def identity(run: TrainingRun) -> dict[str, Any]:
     Raises:
         UserError: the config or an override is wrong.
     """
-    merged = merge_config(str(run.config), [*run.opts, "SEED", run.seed])
-    defaults = merge_config(None, [])
-    config, known = (_flat(yaml.safe_load(cfg.dump())) for cfg in (merged, defaults))
-    different = {key: value for key, value in config.items() if known.get(key) != value}
-    different.pop("OUTPUT_DIR", None)
+    different = run.kind.merged(str(run.config), run.settings)
+    different.pop(run.kind.output_dir, None)
     return {"config": different, "num_gpus": run.num_gpus, "commit": revision()}
 
 
@@ -151,7 +146,7 @@ def _is_finished(run: TrainingRun, now: dict[str, Any]) -> bool:
 
 def _refuse_other(run: TrainingRun, known: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise where a folder's run is not the plan's; the sentence names the first difference."""
-    known, now = _flat(json.loads(to_json(known))), _flat(json.loads(to_json(now)))
+    known, now = flat(json.loads(to_json(known))), flat(json.loads(to_json(now)))
     for key in sorted(known.keys() | now.keys()):
         if known.get(key) != now.get(key):
             name = key.removeprefix("config.")
@@ -171,14 +166,4 @@ def _mark(
 
 
 def _said_by_plan(run: TrainingRun) -> dict[str, str]:
-    return {"config": run.config.name, **dict(zip(run.opts[::2], run.opts[1::2], strict=True))}
-
-
-def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, value in node.items():
-        if isinstance(value, dict):
-            values.update(_flat(value, f"{prefix}{key}."))
-        else:
-            values[f"{prefix}{key}"] = value
-    return values
+    return {"config": run.config.name, **run.overrides}

@@ -93,7 +93,7 @@ def test_on_shapes_fitted_anchors_reach_more_objects_at_no_more_anchors(
     assert plan.confirmatory == ("as_is", together)
     assert (together, "advised_scb") in plan.comparisons
     for runs in plan.arms.values():
-        load_config(str(runs[0].config), runs[0].opts)
+        load_config(str(runs[0].config), runs[0].settings)
     assert train_one_step(advised, tmp_path / "run")
 
 
@@ -127,8 +127,15 @@ def test_a_lazy_config_gets_a_lazy_config(shapes, tmp_path, capsys):
     out = tmp_path / "advice"
     advice = advise(base, out, ["train.max_iter=50"])
     assert {"anchors", "input_size"} <= {f["code"] for f in advice["findings"]}
-    assert not (out / "plan.yaml").exists()
+    plan = load_plan(out / "plan.yaml")
+    assert next(iter(plan.arms)) == "as_is"
+    assert {"anchors", "input_size", "advised", "advised_scb"} <= set(plan.arms)
+    arms = {arm: load_lazy_config(str(r[0].config), r[0].settings) for arm, r in plan.arms.items()}
+    assert all(cfg.train.max_iter == 50 and cfg.train.seed == 1 for cfg in arms.values())
+    assert "object_weight" not in arms["advised"].model
+    assert arms["advised_scb"].model.object_weight._target_ == "scb_d2.ScaleBalancedWeight"
     cfg = load_lazy_config(str(out / "advised.py"))
+    assert arms["advised"].model.anchor_generator.sizes == cfg.model.anchor_generator.sizes
     assert cfg.train.max_iter == 50  # what the command line said
     assert cfg.dataloader.train.mapper.augmentations[0].short_edge_length[0] > 128
     assert cfg.model.head.num_anchors == len(cfg.model.anchor_generator.sizes[0]) * len(
@@ -195,7 +202,7 @@ def test_on_real_data_fitted_anchors_reach_more_objects(tmp_path, name, classes)
 def test_the_committed_plan_is_valid(monkeypatch):
     monkeypatch.chdir(ROOT)  # plans name configs from there
     plan = load_plan(ROOT / "experiments/advice/potholes.yaml")
-    assert list(plan.arms) == ["as_is", "input_size", "anchors", "scb", "advised", "advised_scb"]
+    assert list(plan.arms) == ["as_is", "advised", "advised_scb"]
     for runs in plan.arms.values():
-        cfg = load_config(str(runs[0].config), runs[0].opts)
+        cfg = load_config(str(runs[0].config), runs[0].settings)
         assert len({len(sizes) for sizes in cfg.MODEL.ANCHOR_GENERATOR.SIZES}) == 1

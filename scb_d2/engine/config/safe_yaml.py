@@ -14,7 +14,7 @@ from detectron2.config import CfgNode
 
 from scb_d2.errors import ConfigError
 
-__all__ = ["SafeCfgNode", "is_lazy_dump", "load_yaml"]
+__all__ = ["SafeCfgNode", "is_lazy_dump", "load_outline", "load_yaml"]
 
 _EVAL_TAG = "tag:yaml.org,2002:python/object/apply:eval"
 _TUPLE_TAG = "tag:yaml.org,2002:python/tuple"
@@ -80,11 +80,22 @@ _Loader.add_constructor(_EVAL_TAG, _construct_zoo_sizes)
 _OutlineLoader.add_multi_constructor("tag:yaml.org,2002:python/", lambda *_: None)
 
 
+def load_outline(text: str | IO[str]) -> Any:
+    """As :func:`load_yaml`, with None where the text asks for a Python object.
+
+    A saved LazyConfig can be looked at by it; nothing of it is run.
+
+    Raises:
+        yaml.YAMLError: if it is no YAML.
+    """
+    return yaml.load(text, _OutlineLoader)
+
+
 def is_lazy_dump(path: str) -> bool:
     """Whether a YAML file is a saved LazyConfig, whose loading runs code; nothing of it is run."""
     try:
         with open(path, encoding="utf-8") as file:
-            content = yaml.load(file, _OutlineLoader)
+            content = load_outline(file)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return False
     model = content.get("model") if isinstance(content, dict) else None
