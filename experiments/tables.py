@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import re
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from scb_d2.compare.intervals import paired_t
 
 __all__ = ["compared", "fill", "load_results", "main"]
 
@@ -181,7 +184,27 @@ def _rates(found: dict[str, Any], results: dict[str, dict[str, Any]]) -> str:
     return _table(["AP at rate", *(f"{rate:g}" for rate in rates)], rows)
 
 
-_OF_ONE = {"about": _about, "results": _results, "clipping": _clipping}
+def _curves(found: dict[str, Any]) -> str:
+    """A metric over iterations: arms with mean and spread, then differences from the first arm."""
+    curves = {arm: list(zip(*runs.values(), strict=True)) for arm, runs in found["arms"].items()}
+    first, *others = curves
+    rows = [
+        [arm, *(f"{statistics.fmean(at):.1f} ± {statistics.stdev(at):.1f}" for at in curve)]
+        for arm, curve in curves.items()
+    ]
+    for arm in others:
+        pairs = zip(curves[first], curves[arm], strict=True)
+        rows.append([f"{arm} - {first}", *(_paired(*pair) for pair in pairs)])
+    return _table([f"{found['metric']} at iteration", *map(str, found["iterations"])], rows)
+
+
+def _paired(baseline: Sequence[float], candidate: Sequence[float]) -> str:
+    differences = [b - a for a, b in zip(baseline, candidate, strict=True)]
+    interval, _ = paired_t(differences, 0.95)
+    return _difference({"difference": statistics.fmean(differences), "interval": interval})
+
+
+_OF_ONE = {"about": _about, "results": _results, "clipping": _clipping, "curves": _curves}
 _OF_ALL = {"imbalance": _imbalance, "recipes": _recipes, "rates": _rates}
 
 

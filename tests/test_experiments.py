@@ -9,6 +9,7 @@ from detectron2.config import get_cfg
 from detectron2.engine import SimpleTrainer
 
 from experiments.clipping import ClippingCounter
+from experiments.curves import curves_of
 from experiments.cut_validation_part import cut
 from experiments.figures import differences_figure
 from experiments.prepare_bccd import coco_of
@@ -17,7 +18,7 @@ from scb_d2 import add_scb_config
 from scb_d2.compare.intervals import MetricComparison, detectable_difference, paired_t
 from scb_d2.compare.judgement import judge
 from scb_d2.config import validate_config
-from scb_d2.experiment.plan import load_plan
+from scb_d2.experiment.plan import TrainingRun, load_plan
 from scb_d2.projects import add_project_configs
 
 from .conftest import REPO_ROOT
@@ -53,7 +54,7 @@ def test_every_arm_of_a_plan_is_a_valid_config(name, repo_root, monkeypatch):
         add_scb_config(cfg)
         add_project_configs(cfg)
         cfg.merge_from_file(str(runs[0].config))
-        cfg.merge_from_list(list(runs[0].opts))
+        cfg.merge_from_list(runs[0].settings)
         validate_config(cfg)
         configs.append(cfg)
     names = zip(experiment.arms, configs, strict=True)
@@ -319,3 +320,29 @@ def box(number, image, category, corners):
     area = corners[2] * corners[3]
     ids = {"id": number, "image_id": image, "category_id": category}
     return ids | {"bbox": corners, "area": area, "iscrowd": 0}
+
+
+def test_learning_curves(tmp_path):
+    def run(arm, seed, *rows):
+        folder = tmp_path / arm / f"seed{seed}"
+        folder.mkdir(parents=True)
+        lines = [{"iteration": i, "recall/APs": value} for i, value in rows]
+        lines.insert(1, {"iteration": 10, "total_loss": 1.0})
+        (folder / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
+        return TrainingRun(arm, seed, folder, tmp_path / "c.yaml", {}, 1)
+
+    # Iteration 50 was run again after an interruption; 150 is not there in all runs.
+    arms = {
+        "stock": [run("stock", 1, (50, 9.0), (50, 10.0), (100, 20.0), (150, 1.0))],
+        "scb": [run("scb", 1, (50, 12.0), (100, 21.0))],
+    }
+    arms["stock"].append(run("stock", 2, (50, 12.0), (100, 22.0)))
+    arms["scb"].append(run("scb", 2, (50, 16.0), (100, 21.0)))
+    found = curves_of(arms, "recall/APs")
+    assert found["iterations"] == [50, 100]
+    assert found["arms"]["stock"] == {"1": [10.0, 20.0], "2": [12.0, 22.0]}
+    text = fill("<!-- table a curves -->\n<!-- end -->", {"a": found})
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("|")]
+    assert rows[2] == ["| stock", "11.0 ± 1.4", "21.0 ± 1.4 |"]
+    # Differences 2 and 4: mean 3, standard error 1, t of one degree of freedom 12.706.
+    assert rows[4] == ["| scb - stock", "+3.00 [-9.71, +15.71]", "+0.00 [-12.71, +12.71] |"]
