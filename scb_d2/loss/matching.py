@@ -36,6 +36,7 @@ __all__ = [
     "match_anchors",
     "match_boxes",
     "match_counts",
+    "match_table",
 ]
 
 COUNTS = ("matched", "sampled")
@@ -160,10 +161,10 @@ def _fits_blocks(gt_boxes: Boxes, anchors: Boxes, matcher: Matcher) -> bool:
 
 def _match_in_blocks(gt_boxes: Boxes, anchors: Boxes, matcher: Matcher) -> tuple[Tensor, Tensor]:
     found = match_in_blocks(gt_boxes, anchors)
-    anchor_labels = _threshold_labels(found.matched_vals, matcher)
+    anchor_labels = _threshold_labels(found.matched_vals, matcher.thresholds, matcher.labels)
     if not matcher.allow_low_quality_matches:
         return found.matched_idxs, anchor_labels
-    if _reassigns(matcher):
+    if _low_quality(matcher) == "reassign":
         return _reassign_best_anchor(
             found.matched_idxs, anchor_labels, found.best_vals, found.best_anchors
         )
@@ -172,31 +173,59 @@ def _match_in_blocks(gt_boxes: Boxes, anchors: Boxes, matcher: Matcher) -> tuple
 
 
 def _match_table(quality: Tensor, matcher: Matcher) -> tuple[Tensor, Tensor]:
-    """What ``matcher`` does with a table of IoU that is not empty, without waiting for the device.
+    return match_table(
+        quality,
+        matcher.thresholds,
+        matcher.labels,
+        matcher.allow_low_quality_matches,
+        _low_quality(matcher),
+    )
+
+
+def match_table(
+    quality: Tensor,
+    thresholds: list[float],
+    labels: list[int],
+    allow_low_quality_matches: bool = False,
+    low_quality: str = "stock",
+) -> tuple[Tensor, Tensor]:
+    """What a :class:`ScaleBalancedMatcher` does with a table, without waiting for the device.
 
     Detectron2's matcher waits twice: to see that no entry is negative, and for ``nonzero``.
+    ``torch.jit.script`` takes this function; the class it cannot, since TorchScript has no classes
+    with a base.
+
+    Args:
+        quality: (G, R) float >= 0, G > 0 and R > 0.
+        thresholds: those of the matcher's attribute, from -inf to inf.
+        labels: of the intervals between them.
+        allow_low_quality_matches: see :class:`ScaleBalancedMatcher`.
+        low_quality: see :class:`ScaleBalancedMatcher`.
+
+    Returns:
+        ``matched_idxs`` (R,) int64 and ``anchor_labels`` (R,) int8.
     """
     matched_vals, matched_idxs = quality.max(dim=0)
-    anchor_labels = _threshold_labels(matched_vals, matcher)
-    if not matcher.allow_low_quality_matches:
+    anchor_labels = _threshold_labels(matched_vals, thresholds, labels)
+    if not allow_low_quality_matches:
         return matched_idxs, anchor_labels
     best_vals, best_anchors = quality.max(dim=1)
-    if _reassigns(matcher):
+    if low_quality == "reassign":
         return _reassign_best_anchor(matched_idxs, anchor_labels, best_vals, best_anchors)
     tied = (quality == best_vals[:, None]).any(dim=0)
     return matched_idxs, anchor_labels.masked_fill(tied, 1)
 
 
-def _threshold_labels(matched_vals: Tensor, matcher: Matcher) -> Tensor:
-    labels = torch.ones_like(matched_vals, dtype=torch.int8)
-    intervals = zip(matcher.labels, matcher.thresholds[:-1], matcher.thresholds[1:], strict=True)
-    for label, low, high in intervals:
-        labels.masked_fill_((matched_vals >= low) & (matched_vals < high), label)
-    return labels
+def _threshold_labels(matched_vals: Tensor, thresholds: list[float], labels: list[int]) -> Tensor:
+    found = torch.ones_like(matched_vals, dtype=torch.int8)
+    for i, label in enumerate(labels):
+        inside = (matched_vals >= thresholds[i]) & (matched_vals < thresholds[i + 1])
+        found.masked_fill_(inside, label)
+    return found
 
 
-def _reassigns(matcher: Matcher) -> bool:
-    return getattr(matcher, "low_quality", "stock") == "reassign"
+def _low_quality(matcher: Matcher) -> str:
+    return getattr(matcher, "low_quality", "stock")
 
 
 class ScaleBalancedMatcher(Matcher):

@@ -14,6 +14,7 @@ from scb_d2 import (
     match_counts,
     object_weights,
 )
+from scb_d2.loss.matching import match_table
 from scb_d2.loss.object_weights import PAPER_FORMS
 from tests import oracle
 
@@ -183,3 +184,20 @@ def test_match_boxes_equals_the_oracle_on_boxes():
     assert anchor_labels.tolist() == expected_labels
     positive = anchor_labels == 1
     assert matched_idxs[positive].tolist() == torch.tensor(expected_idxs)[positive].tolist()
+
+
+@pytest.mark.parametrize("low_quality", ["stock", "reassign"])
+def test_scripted_as_detectron2s_matcher_is(low_quality):
+    """The table of Detectron2's own test, the thresholds of its RPN."""
+    quality = torch.tensor([[0.15, 0.45, 0.2, 0.6], [0.3, 0.65, 0.05, 0.1], [0.05, 0.4, 0.25, 0.4]])
+    matcher = ScaleBalancedMatcher([0.3, 0.7], [0, -1, 1], True, low_quality)
+    idxs, labels = matcher(quality)
+    # Each object's best is its own: reassigning only gives the third its anchor 1.
+    assert idxs.tolist() == [1, 2 if low_quality == "reassign" else 1, 2, 0]
+    assert labels.tolist() == [-1, 1, 0, 1]
+
+    scripted = torch.jit.script(match_table)
+    for case in (quality, torch.rand(7, 50), torch.zeros(2, 3)):
+        found = scripted(case, matcher.thresholds, matcher.labels, True, low_quality)
+        for ours, expected in zip(found, matcher(case), strict=True):
+            assert torch.equal(ours, expected) and ours.dtype == expected.dtype
