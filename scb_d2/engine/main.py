@@ -11,6 +11,7 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from scb_d2.data.reader.catalog import reading_once
 from scb_d2.data.registration import register_datasets
 from scb_d2.projects import import_projects
 from scb_d2.utils.needless_warnings import log_hidden_warnings
@@ -27,6 +28,7 @@ from .processes import (
     check_processes,
     is_first_local_process,
     launch,
+    spawns_processes,
     world_size,
 )
 from .run_folder import set_up_run
@@ -65,16 +67,19 @@ def _start(args: argparse.Namespace) -> None:
         cfg = load_config(args.config_file, args.opts)
     settings = run_settings(cfg)
     check_processes(args, settings.device)
-    check_run(
-        cfg,
-        world_size(args),
-        resume=args.resume,
-        eval_only=args.eval_only,
-        rehearsal=not args.no_rehearsal and is_first_local_process(),
-    )
-    # A LazyConfig may hold objects that cannot be sent to a process.
-    sent = None if is_lazy else cfg
-    launch(_run, args, settings.device, (args, sent, settings.device, settings.amp))
+    with reading_once() as kept:
+        check_run(
+            cfg,
+            world_size(args),
+            resume=args.resume,
+            eval_only=args.eval_only,
+            rehearsal=not args.no_rehearsal and is_first_local_process(),
+        )
+        if spawns_processes(args):
+            kept.clear()
+        # A LazyConfig may hold objects that cannot be sent to a process.
+        sent = None if is_lazy else cfg
+        launch(_run, args, settings.device, (args, sent, settings.device, settings.amp))
 
 
 def _run(args: argparse.Namespace, cfg: CfgNode | None, device: str, amp: bool) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "create_ddp",
     "is_first_local_process",
     "launch",
+    "spawns_processes",
     "world_size",
 ]
 
@@ -48,6 +49,11 @@ def world_size(args: argparse.Namespace) -> int:
     if _under_torchrun():
         return int(os.environ["WORLD_SIZE"])
     return args.num_gpus * args.num_machines
+
+
+def spawns_processes(args: argparse.Namespace) -> bool:
+    """Whether :func:`launch` runs what it is given in other processes than this one."""
+    return not _under_torchrun() and world_size(args) > 1
 
 
 def is_first_local_process() -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -25,9 +27,12 @@ __all__ = [
     "ground_truth_of",
     "load_through_reader",
     "read_dataset",
+    "reading_once",
     "records_of",
+    "training_dicts",
 ]
 
+_READ: ContextVar[dict[str, Any] | None] = ContextVar("records read ahead", default=None)
 
 READ_KINDS = ("coco", "pascal_voc")
 """Kinds of evaluation that read the records; the others, such as LVIS, have files of their own."""
@@ -36,33 +41,60 @@ READ_KINDS = ("coco", "pascal_voc")
 class CanonicalLoader:
     """What Detectron2's ``DatasetCatalog`` calls for a data set that is read by the reader."""
 
-    def __init__(self, name: str, read: Callable[[], Any], from_file: bool = True) -> None:
+    def __init__(self, name: str, source: Callable[[], Any], from_file: bool = True) -> None:
         """Take what reads a data set.
 
         Args:
             name: its registered name.
-            read: gives :class:`Records`; anything else is passed on as it is.
+            source: gives :class:`Records`, or dicts in Detectron2's format; anything else is
+                passed on as it is, and so are dicts that are not evaluated by the records.
             from_file: whether it stands for what it is evaluated on, as one that is read from the
                 file that the metadata name.
         """
         self.name = name
-        self.read = read
+        self.source = source
         self.from_file = from_file
 
     def __call__(self) -> Any:
         """The records of a sound data set.
 
         Like Detectron2's own reader this puts ``thing_classes`` and
-        ``thing_dataset_id_to_contiguous_id`` into the metadata.
+        ``thing_dataset_id_to_contiguous_id`` into the metadata. Records that
+        :func:`reading_once` keeps are handed over: the next call reads again.
 
         Raises:
             DataError: if it cannot be read, or has a fault.
         """
-        records = self.read()
-        if not isinstance(records, Records):
-            return records
-        _name_classes(self.name, records)
-        return records.refuse_faults().images
+        found = self.read()
+        (_READ.get() or {}).pop(self.name, None)
+        return _dicts(self.name, found)
+
+    def read(self) -> Any:
+        """The records, with what is faulty in them, or what is passed on."""
+        kept = _READ.get()
+        if kept is not None and self.name in kept:
+            return kept[self.name]
+        found = self.source()
+        if isinstance(found, list) and _kind(self.name) in READ_KINDS:
+            classes = MetadataCatalog.get(self.name).get("thing_classes")
+            found = canonical_records(self.name, found, classes)
+        if kept is not None and isinstance(found, Records | list):
+            kept[self.name] = found
+        return found
+
+
+@contextmanager
+def reading_once() -> Iterator[dict[str, Any]]:
+    """Read no data set twice: what is read in this context is kept until it is trained on.
+
+    Yields:
+        What is kept, by name; clear it where nothing will be trained on here.
+    """
+    token = _READ.set({})
+    try:
+        yield _READ.get()
+    finally:
+        _READ.reset(token)
 
 
 def read_dataset(name: str) -> Records:
@@ -74,13 +106,31 @@ def read_dataset(name: str) -> Records:
     Raises:
         DataError: if it cannot be read. Faults of single entries are in the records' tally.
     """
-    records = _loader(name).read()
-    if not isinstance(records, Records):
+    found = _loader(name).read()
+    if isinstance(found, list):
+        found = canonical_records(name, found, MetadataCatalog.get(name).get("thing_classes"))
+    if not isinstance(found, Records):
         raise DataError(
             f"The data set {name!r} is no list of dicts in Detectron2's format but a "
-            f"{type(records).__name__}, which can be trained on and nothing else."
+            f"{type(found).__name__}, which can be trained on and nothing else."
         )
-    return records
+    return found
+
+
+def training_dicts(name: str) -> Any:
+    """What training gets of a data set, which stays kept in :func:`reading_once`.
+
+    Raises:
+        DataError: as :func:`read_dataset`, and for any fault.
+    """
+    return _dicts(name, _loader(name).read())
+
+
+def _dicts(name: str, found: Any) -> Any:
+    if not isinstance(found, Records):
+        return found
+    _name_classes(name, found)
+    return found.refuse_faults().images
 
 
 def records_of(name: str) -> Records:
@@ -147,10 +197,11 @@ def load_through_reader(names: Iterable[str]) -> None:
     """Let Detectron2's own loaders get these data sets from the reader too.
 
     Their entries in ``DatasetCatalog`` are registered anew. Names that are not registered are
-    left alone, and so are data sets whose evaluation has files of its own (LVIS, Cityscapes).
+    left alone; the dicts of data sets whose evaluation has files of its own (LVIS, Cityscapes) are
+    passed on as they are.
     """
     for name in names:
-        if name not in DatasetCatalog or _kind(name) not in READ_KINDS:
+        if name not in DatasetCatalog:
             continue
         loader = _loader(name)
         if DatasetCatalog[name] is not loader:
@@ -176,14 +227,7 @@ def _loader(name: str) -> CanonicalLoader:
     is_part = module.startswith(f"{__name__.partition('.')[0]}.")
     if named and not meta.get("json_file") and not is_part:
         return CanonicalLoader(name, lambda: read_voc(meta.dirname, meta.split, meta.thing_classes))
-
-    def read() -> Any:
-        dicts = loader()
-        if not isinstance(dicts, list):
-            return dicts
-        return canonical_records(name, dicts, MetadataCatalog.get(name).get("thing_classes"))
-
-    return CanonicalLoader(name, read, from_file=is_part)
+    return CanonicalLoader(name, loader, from_file=is_part)
 
 
 def _name_classes(name: str, records: Records) -> None:

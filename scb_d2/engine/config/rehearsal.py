@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 from scb_d2.data.mapper import build_mapper
 from scb_d2.engine.training.parts import Config, parts_of, run_settings
 from scb_d2.errors import UserError
+from scb_d2.utils.garbage import collection_paused
 from scb_d2.utils.seeding import temporary_seed
 
 from .checkpoint_fit import check_resume, check_weights_fit
@@ -56,14 +57,15 @@ def check_run(
     if rehearsal:
         with _quiet():
             explained("the model", _meta_model, cfg, keys_of(cfg, ("MODEL",), ("model",)))
-    explained(
-        "the check of the data",
-        lambda c: check_run_data(c, train=not eval_only),
-        cfg,
-        keys_of(cfg, ("INPUT",), ("dataloader.train.mapper", "dataloader.test.mapper")),
-    )
-    if rehearsal:
-        rehearse(cfg, resume=resume, eval_only=eval_only)
+    with collection_paused():  # of millions of annotations
+        explained(
+            "the check of the data",
+            lambda c: check_run_data(c, train=not eval_only),
+            cfg,
+            keys_of(cfg, ("INPUT",), ("dataloader.train.mapper", "dataloader.test.mapper")),
+        )
+        if rehearsal:
+            rehearse(cfg, resume=resume, eval_only=eval_only)
 
 
 def rehearse(cfg: Config, *, resume: bool, eval_only: bool) -> None:

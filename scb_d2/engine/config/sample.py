@@ -17,6 +17,8 @@ from detectron2.structures import BitMasks, Boxes, Instances, Keypoints, Polygon
 from omegaconf import DictConfig, OmegaConf
 from torch.nn import functional as F
 
+from scb_d2.data.reader.catalog import training_dicts
+
 __all__ = ["FEW", "in_small", "sampled"]
 
 FEW = " (a few images)"
@@ -68,7 +70,7 @@ def _sampled_yaml(cfg: CfgNode, train: bool, made: list[str]) -> CfgNode:
     few.DATASETS.TRAIN = tuple(_register(name, made, *filters) for name in names)
     few.DATASETS.TEST = tuple(_register(name, made) for name in cfg.DATASETS.TEST)
     factors = few.DATASETS.get("TRAIN_REPEAT_FACTOR", [])
-    if all(isinstance(factor, (list, tuple)) and factor for factor in factors):
+    if factors and all(isinstance(factor, (list, tuple)) and factor for factor in factors):
         few.DATASETS.TRAIN_REPEAT_FACTOR = [
             [f"{factor[0]}{FEW}" if factor[0] in names else factor[0], *factor[1:]]
             for factor in factors
@@ -103,7 +105,7 @@ def _register(
     sample = name + FEW
     if sample in DatasetCatalog:  # tested on what it trains on
         return sample
-    records = DatasetCatalog.get(name)
+    records = training_dicts(name)
     if not isinstance(records, list):
         records = list(itertools.islice(records, 2))
     usable = records
