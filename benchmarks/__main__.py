@@ -19,12 +19,16 @@ from .harness import Ratio
 _MODULES = (
     "weights",
     "assignment",
+    "growth",
     "training",
+    "crowded",
+    "loss_memory",
     "bfloat16",
     "data_loading",
     "evaluation",
     "matches",
 )
+_WITH_FIGURES = ("growth",)
 
 
 def main() -> None:
@@ -34,28 +38,34 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=_MODULES, default=_MODULES)
     parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
     parser.add_argument("--quick", action="store_true", help="small cases, to see that it runs")
+    parser.add_argument(
+        "--keep", action="store_true", help="what OUTPUT already holds of other measures stays"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    devices = ["cpu"] + ["cuda"] * torch.cuda.is_available()
-    machine = hardware() | {"load_average": os.getloadavg()[0]}
-    results: dict[str, list[Ratio]] = {device: [] for device in devices}
-    start = time.perf_counter()
-    for device, rows in results.items():
-        for name in args.only:
-            measure = importlib.import_module(f"benchmarks.{name}").measure
-            for row in measure(device, args.quick):
-                print(_line(row), flush=True)
-                rows.append(row)
-    machine["minutes"] = round((time.perf_counter() - start) / 60, 1)
-    found = {device: [row.as_dict() for row in rows] for device, rows in results.items()}
+    data = args.output / "benchmarks.json"
+    found = json.loads(data.read_text())["results"] if args.keep and data.is_file() else {}
     args.output.mkdir(parents=True, exist_ok=True)
-    page, data = args.output / "benchmarks.md", args.output / "benchmarks.json"
-    page.write_text(_page(machine, results, args.quick))
+    for device in ["cpu"] + ["cuda"] * torch.cuda.is_available():
+        for name in args.only:
+            load, start = os.getloadavg()[0], time.perf_counter()
+            rows = []
+            measure = importlib.import_module(f"benchmarks.{name}").measure
+            folder = (args.output,) if name in _WITH_FIGURES else ()
+            for row in measure(device, args.quick, *folder):
+                print(_line(row), flush=True)
+                rows.append(row.as_dict())
+            minutes = (time.perf_counter() - start) / 60
+            about = {"load_average": round(load, 1), "minutes": round(minutes, 1), "rows": rows}
+            found.setdefault(device, {})[name] = about
+    page = args.output / "benchmarks.md"
+    machine = hardware()
+    page.write_text(_page(machine, found, args.quick))
     data.write_text(json.dumps({"hardware": machine, "results": found}, indent=2) + "\n")
     print(f"written: {page} and {data.name}")
 
 
-def _page(machine: dict[str, Any], results: dict[str, list[Ratio]], quick: bool) -> str:
+def _page(machine: dict[str, Any], found: dict[str, dict[str, Any]], quick: bool) -> str:
     lines = [
         "# Benchmarks",
         "",
@@ -65,12 +75,27 @@ def _page(machine: dict[str, Any], results: dict[str, list[Ratio]], quick: bool)
         "Times are medians of wall-clock time. Each ratio is the median over pairs run in turn in",
         "one process, with its 95 % bootstrap interval; counts and memory are one pair.",
         "Waits of the host are, on the CPU, the operations that would wait for a GPU.",
-        "`python -m benchmarks --output DIR` measures all of it again.",
+        "The load is that of the machine just before: where other work shared it, times are too",
+        "long, and a ratio to another program holds while one to a limit in seconds is too high.",
+        "`python -m benchmarks --output DIR` measures all of it again, `--only NAME` a part.",
     ]
-    for device, rows in results.items():
-        lines += ["", f"## {device}", "", "| measure | ours | reference | ratio | target | |"]
-        lines += ["|---|---|---|---|---|---|", *(_line(row) for row in rows)]
+    for device in ("cpu", "cuda"):
+        lines += ["", f"## {device}"]
+        if device not in found:
+            lines += ["", "Not run: there was no GPU."]
+        for name in _MODULES:
+            part = found.get(device, {}).get(name)
+            if part and part["rows"]:
+                load, minutes = part["load_average"], part["minutes"]
+                lines += ["", f"### {name}", "", f"Load {load}, {minutes} minutes.", ""]
+                lines += ["| measure | ours | reference | ratio | target | |"]
+                lines += ["|---|---|---|---|---|---|"]
+                lines += [_line(_row(row)) for row in part["rows"]]
     return "\n".join(lines) + "\n"
+
+
+def _row(values: dict[str, Any]) -> Ratio:
+    return Ratio(**{key: value for key, value in values.items() if key != "met"})
 
 
 def _line(row: Ratio) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+import torch
 from detectron2.modeling.matcher import Matcher
 from detectron2.structures import Boxes, pairwise_iou
 from torch import Tensor
@@ -17,9 +18,8 @@ from .waits import count_waits
 
 _SETTINGS = ([0.4, 0.5], [0, -1, 1], True)
 _MEMORY = """
-from benchmarks.scenes import anchors_of, objects
-from benchmarks.assignment import ours, stock
-anchors, gt_boxes = anchors_of({anchors}), objects({objects})
+from benchmarks.assignment import SCENES, ours, stock
+gt_boxes, anchors = SCENES[{scene!r}]({objects}, {anchors})
 {call}
 """
 _ALLOWED_MB = 64.0
@@ -27,6 +27,22 @@ _FEW, _MANY = [7, 1000], [1, 7, 30, 100, 300, 1000, 2000]
 _GRID = {10_000: _MANY, 100_000: _FEW, 200_000: _MANY, 400_000: _FEW}
 # Where the default takes the table; measured in blocks too, to show why.
 _ALSO_IN_BLOCKS = {10_000: [1, 7], 200_000: [1]}
+
+
+def _equal(num_objects: int, num_anchors: int) -> tuple[Boxes, Boxes]:
+    return Boxes(objects(1).tensor.repeat(num_objects, 1)), anchors_of(num_anchors)
+
+
+def _shuffled(num_objects: int, num_anchors: int) -> tuple[Boxes, Boxes]:
+    order = torch.randperm(num_anchors, generator=torch.Generator().manual_seed(0))
+    return objects(num_objects), anchors_of(num_anchors)[order]
+
+
+SCENES = {
+    "": lambda num_objects, num_anchors: (objects(num_objects), anchors_of(num_anchors)),
+    ", all objects equal": _equal,
+    ", anchors in random order": _shuffled,
+}
 
 
 def ours(gt_boxes: Boxes, anchors: Boxes, matching: str = "auto") -> tuple[Tensor, Tensor]:
@@ -56,6 +72,11 @@ def measure(device: str, quick: bool) -> Iterator[Ratio]:
                 device=device,
                 target=targets.get((num_objects, num_anchors)) if not in_blocks else None,
             )
+    yield from _peaks(device, quick)
+
+
+def _peaks(device: str, quick: bool) -> Iterator[Ratio]:
+    """Extra peak memory; on a GPU how often the host waits."""
     for num_objects, num_anchors in [(100, 10_000)] if quick else [(7, 200_000), (1000, 200_000)]:
         scene = objects(num_objects).to(device), anchors_of(num_anchors).to(device)
         if device == "cpu":
@@ -70,6 +91,16 @@ def measure(device: str, quick: bool) -> Iterator[Ratio]:
             waits = [count_waits(partial(path, *scene), device) for path in (ours, stock)]
             name = f"waits of the host in it, {num_objects} objects x {num_anchors} anchors"
             yield from_pairs(name, [tuple(waits)], "waits", target=1.0)
+    if device != "cpu":
+        return
+    for num_objects, num_anchors in (
+        [(100, 10_000)] if quick else [(1000, 200_000), (1000, 400_000)]
+    ):
+        for scene in list(SCENES)[1:]:
+            name = f"extra peak memory of it, {num_objects} objects x {num_anchors} anchors{scene}"
+            used, _ = _memory(num_objects, num_anchors, scene, with_stock=False)
+            name = f"{name} / {_ALLOWED_MB:.0f} MB, the memory allowed"
+            yield from_pairs(name, [(used, _ALLOWED_MB)], "MB", target=1.0)
 
 
 def _pairs(size: int) -> int:
@@ -79,9 +110,14 @@ def _pairs(size: int) -> int:
     return 3 if size < 3 * 10**8 else 2
 
 
-def _memory(num_objects: int, num_anchors: int) -> tuple[float, float]:
-    idle, used, by_stock = (
-        peak_memory_of(_MEMORY.format(anchors=num_anchors, objects=num_objects, call=call))
-        for call in ("", "ours(gt_boxes, anchors)", "stock(gt_boxes, anchors)")
+def _memory(
+    num_objects: int, num_anchors: int, scene: str = "", with_stock: bool = True
+) -> tuple[float, float]:
+    calls = ["", "ours(gt_boxes, anchors)", *["stock(gt_boxes, anchors)"] * with_stock]
+    idle, *used = (
+        peak_memory_of(
+            _MEMORY.format(anchors=num_anchors, objects=num_objects, scene=scene, call=call)
+        )
+        for call in calls
     )
-    return used - idle, by_stock - idle
+    return used[0] - idle, used[-1] - idle

@@ -84,7 +84,7 @@ class _WithoutGrids(AnchorGeometry):
     """Looks at all anchors, as where they form no grids."""
 
     def anchors(self, image_size: tuple[int, int]) -> ImageAnchors:
-        return super().anchors(image_size)._replace(grid=None)
+        return super().anchors(image_size)._replace(grids=None)
 
 
 def _match_all(records: list[dict[str, Any]], geometry: AnchorGeometry, rule: InputRule) -> None:

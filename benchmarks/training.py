@@ -43,17 +43,17 @@ def measure(device: str, quick: bool) -> Iterator[Ratio]:
         opts = ["MODEL.DEVICE", device, "MODEL.SCB.LOG_PERIOD", _NEVER]
         if _BOTH in name:
             opts += ["MODEL.SCB.STAGES", ("first", "second")]
-        on, off = _pair(config(path, *opts))
+        on, off = detector_pair(config(path, *opts))
         data = batch(1, 96, 128) if quick and "SSD" not in name else batch(2, *size)
         pairs = 3 if quick else 9
         with EventStorage() as storage:
             for model in (on, off):
-                _step(model, data)()
+                training_step(model, data)()
             storage.iter = 1  # a run's first iteration logs statistics
             yield from _steps(name, on, off, data, pairs, device)
             yield _waits(name, on, off, data, device)
             if device != "cpu":
-                peaks = [allocated_mb(_step(model, data)) for model in (on, off)]
+                peaks = [allocated_mb(training_step(model, data)) for model in (on, off)]
                 yield from_pairs(f"peak allocated memory of it, {name}", [tuple(peaks)], "MB")
             yield _logging(name, on, data, device)
         if _BOTH not in name:  # inference knows nothing of stages
@@ -61,7 +61,8 @@ def measure(device: str, quick: bool) -> Iterator[Ratio]:
         yield from _state(name, on, off)
 
 
-def _pair(cfg: CfgNode) -> tuple[nn.Module, nn.Module]:
+def detector_pair(cfg: CfgNode) -> tuple[nn.Module, nn.Module]:
+    """The detector with the loss and without, with the same weights."""
     stock = cfg.clone()
     stock.MODEL.SCB.ENABLED = False
     on, off = build_model(cfg), build_model(stock)
@@ -69,7 +70,8 @@ def _pair(cfg: CfgNode) -> tuple[nn.Module, nn.Module]:
     return on, off
 
 
-def _step(model: nn.Module, data: list[dict[str, Any]]) -> Callable[[], None]:
+def training_step(model: nn.Module, data: list[dict[str, Any]]) -> Callable[[], None]:
+    """One step without the optimizer's, from the same random state."""
     model.train()
 
     def step() -> None:
@@ -93,7 +95,7 @@ def _steps(
     Both come from the same steps on the CPU, where a stopwatch costs nothing; on a GPU it waits
     for the device, so there the first come from steps without.
     """
-    steps = [_step(model, data) for model in (on, off)]
+    steps = [training_step(model, data) for model in (on, off)]
     rows = [_timed_pair((on, off), steps, index % 2, device) for index in range(pairs)]
     wholes = [(ours, stock) for (ours, _), (stock, _) in rows]
     if device != "cpu":
@@ -166,13 +168,13 @@ def _waits(
     """How often the host waits in a step outside the period of the statistics."""
     # Few objects: with more the CPU would match in blocks, where a GPU takes the table.
     data = [x | {"instances": x["instances"][:3]} for x in data]
-    waits = [count_waits(_step(model, data), device) for model in (on, off)]
+    waits = [count_waits(training_step(model, data), device) for model in (on, off)]
     return from_pairs(f"waits of the host for the device in it, {name}", [tuple(waits)], "", 1.0)
 
 
 def _logging(name: str, model: nn.Module, data: list[dict[str, Any]], device: str) -> Ratio:
     """The step with what logging adds at the default period / the step without."""
-    step, rows = _step(model, data), []
+    step, rows = training_step(model, data), []
     statistics = [
         value
         for module in model.modules()

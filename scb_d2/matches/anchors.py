@@ -19,7 +19,7 @@ from scb_d2.loss.atss_matching import ATSSMatcher
 from scb_d2.loss.matching import match_anchors
 from scb_d2.loss.point_matching import PointMatcher
 
-from .near_anchors import AnchorGrid, anchor_grid
+from .near_anchors import AnchorGrids, NearRule
 
 __all__ = ["AnchorGeometry", "ImageAnchors", "positive_threshold"]
 
@@ -33,13 +33,13 @@ class ImageAnchors(NamedTuple):
         boxes: R anchors over all levels, network-input pixels.
         level_starts: (L + 1,) where each level begins in ``boxes``, and R.
         grid_sizes: (height, width) of each level's feature map.
-        grid: how they are laid out; None where that is not regular.
+        grids: how they are laid out; None where that is not regular.
     """
 
     boxes: Boxes
     level_starts: list[int]
     grid_sizes: list[tuple[int, int]]
-    grid: AnchorGrid | None
+    grids: AnchorGrids | None
 
 
 class AnchorGeometry:
@@ -75,6 +75,7 @@ class AnchorGeometry:
         self.backbone = model.backbone.to("meta").eval()
         self.anchor_generator = generator
         self.matcher = matcher
+        self.near_rule = NearRule.of(matcher)
         self.in_features: Sequence[str] = tuple(features)
         self.boundary_threshold = getattr(owner, "anchor_boundary_thresh", -1)
         self._grids: dict[tuple[int, int], list[tuple[int, int]]] = {}
@@ -109,8 +110,8 @@ class AnchorGeometry:
             levels = self.anchor_generator(maps)
             starts = torch.tensor([0] + [len(boxes) for boxes in levels]).cumsum(0).tolist()
             boxes = Boxes.cat(levels)
-            grid = anchor_grid(boxes.tensor, starts, grid_sizes)
-            self._anchors[padded_size] = ImageAnchors(boxes, starts, grid_sizes, grid)
+            grids = AnchorGrids.of(boxes.tensor.numpy(), starts, grid_sizes)
+            self._anchors[padded_size] = ImageAnchors(boxes, starts, grid_sizes, grids)
             if len(self._anchors) > _CACHED_SIZES:
                 self._anchors.popitem(last=False)
         self._anchors.move_to_end(padded_size)

@@ -115,12 +115,12 @@ def _count(
     gt_boxes: Boxes, anchors: ImageAnchors, geometry: AnchorGeometry, image_size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     """(G, L) matches of each object at each feature level, and (G,) best IoU with any anchor."""
-    near = match_near(gt_boxes, anchors.boxes.tensor, anchors.grid, geometry.matcher)
+    near = match_near(gt_boxes.tensor.numpy(), anchors.grids, geometry.near_rule)
     if near is None:
         matched_idxs, anchor_labels = geometry.match(gt_boxes, anchors, image_size)
         counts = _level_counts(matched_idxs, anchor_labels, anchors, len(gt_boxes))
         return counts, best_ious(gt_boxes, anchors.boxes)
-    positive, owners = near.anchors, near.objects
+    positive, owners = torch.from_numpy(near.anchors), torch.from_numpy(near.owners)
     if geometry.boundary_threshold >= 0:
         inside = anchors.boxes[positive].inside_box(image_size, geometry.boundary_threshold)
         positive, owners = positive[inside], owners[inside]
@@ -128,7 +128,7 @@ def _count(
     levels = torch.bucketize(positive, torch.tensor(anchors.level_starts[1:-1]), right=True)
     places = owners * num_levels + levels
     counts = places.bincount(minlength=len(gt_boxes) * num_levels).reshape(-1, num_levels)
-    return counts, near.best_ious
+    return counts, torch.from_numpy(near.best_ious)
 
 
 def best_ious(gt_boxes: Boxes, anchors: Boxes) -> Tensor:
