@@ -1,3 +1,4 @@
+import inspect
 import json
 from itertools import groupby
 
@@ -5,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as main
-from benchmarks import assignment, bfloat16, training, weights
+from benchmarks import assignment, bfloat16, growth, loss_memory, training, weights
 from benchmarks.harness import compare, from_pairs
 
 TOY = {"toy SSD": ("projects/SSD/configs/ssd_toy_scb.yaml", (160, 160))}
@@ -128,5 +129,32 @@ def test_page_and_json(tmp_path, monkeypatch):
     assert "| another | 3 MB | 2 MB | 1.5 | <= 1 | **missed** |" in page
     assert "mean nothing" in page
     found = json.loads((tmp_path / "benchmarks.json").read_text())
-    assert [row["met"] for row in found["results"]["cpu"]] == [True, False]
+    assert [row["met"] for row in found["results"]["cpu"]["weights"]["rows"]] == [True, False]
+    assert "Not run: there was no GPU." in page
     assert "processor" in found["hardware"]
+
+    monkeypatch.setattr(bfloat16, "measure", lambda device, quick: rows[1:])
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--only", "bfloat16", *argv[3:], "--keep"])
+    main.main()
+    kept = json.loads((tmp_path / "benchmarks.json").read_text())["results"]["cpu"]
+    assert kept["weights"] == found["results"]["cpu"]["weights"] and len(kept["bfloat16"]) == 3
+    assert (tmp_path / "benchmarks.md").read_text().count("| another |") == 2
+
+
+@pytest.mark.parametrize("kind", ["RetinaNet", "FCOS"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_losses_whose_memory_is_measured_have_gradients(kind, weighted):
+    run = loss_memory.losses_of(kind, weighted, "cpu", (96, 128))
+    run()
+    predictions = inspect.getclosurevars(run).nonlocals["predictions"]
+    assert all(x.grad is not None for part in predictions.values() for x in part)
+
+
+def test_growth_draws_a_figure_and_compares_slopes(tmp_path, monkeypatch):
+    monkeypatch.setattr(growth, "_fresh_memory", lambda name, points: [1.0 for _ in points])
+    rows = list(growth.measure("cpu", True, tmp_path))
+    assert [row.name.split(" of labelling")[0] for row in rows] == [
+        "exponent of the time", "exponent of the memory"
+    ] * 2  # fmt: skip
+    assert rows[1].candidate == pytest.approx(0)
+    assert (tmp_path / "growth_cpu.png").stat().st_size < 200_000
