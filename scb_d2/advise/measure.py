@@ -134,11 +134,12 @@ class MatchCounts:
 
 
 def find_geometry(setup: MatchSetup) -> AnchorGeometry | None:
-    """Anchors or points of a detector; None where it matches none."""
+    """Anchors or points of a detector; None where it matches none, or rotated ones."""
     try:
-        return AnchorGeometry(setup.model)
+        geometry = AnchorGeometry(setup.model)
     except ConfigError:
         return None
+    return None if geometry.rotated else geometry
 
 
 def threshold_of(geometry: AnchorGeometry) -> float | None:

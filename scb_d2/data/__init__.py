@@ -9,9 +9,11 @@ from .registration import (
     register_voc,
     register_yolo,
 )
+from .rotated_mapper import RotatedDatasetMapper
 
 __all__ = [
     "CheckedDatasetMapper",
+    "RotatedDatasetMapper",
     "check_dataset",
     "check_datasets",
     "register_coco",

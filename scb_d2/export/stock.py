@@ -12,6 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from scb_d2.data.mapper import CheckedDatasetMapper
+from scb_d2.data.rotated_mapper import RotatedDatasetMapper
 from scb_d2.engine.config.safe_yaml import is_lazy_dump
 from scb_d2.engine.config.yaml_errors import read_yaml
 from scb_d2.engine.run_folder import save_config
@@ -28,7 +29,12 @@ __all__ = ["CHECKPOINT_FILE", "CONFIG_FILE", "export_run", "stock_run"]
 CONFIG_FILE = "config.yaml"
 CHECKPOINT_FILE = "model_final.pth"
 
-_BESIDE_MODELS = (CheckedDatasetMapper, ScaleBalancedMatcher, SafeCOCOEvaluator)
+_BESIDE_MODELS = (
+    CheckedDatasetMapper,
+    RotatedDatasetMapper,
+    SafeCOCOEvaluator,
+    ScaleBalancedMatcher,
+)
 """Parts of no model, which differ from their Detectron2 base in training or in messages only."""
 
 

@@ -11,13 +11,14 @@ from typing import NamedTuple
 import torch
 from detectron2.modeling.matcher import Matcher
 from detectron2.modeling.meta_arch.fcos import FCOS
-from detectron2.structures import Boxes, ImageList
+from detectron2.structures import Boxes, ImageList, RotatedBoxes
 from torch import Tensor, nn
 
 from scb_d2.errors import ConfigError
 from scb_d2.loss.atss_matching import ATSSMatcher
 from scb_d2.loss.matching import match_anchors
 from scb_d2.loss.point_matching import PointMatcher
+from scb_d2.modeling.compiled_operators import check_rotated
 
 from .near_anchors import AnchorGrids, NearRule
 
@@ -36,7 +37,7 @@ class ImageAnchors(NamedTuple):
         grids: how they are laid out; None where that is not regular.
     """
 
-    boxes: Boxes
+    boxes: Boxes | RotatedBoxes
     level_starts: list[int]
     grid_sizes: list[tuple[int, int]]
     grids: AnchorGrids | None
@@ -58,7 +59,8 @@ class AnchorGeometry:
                 ``proposal_generator`` does (RPN).
 
         Raises:
-            ConfigError: if the model matches no axis-aligned anchors before its first stage.
+            ConfigError: if the model matches no anchors before its first stage, or rotated ones
+                without Detectron2's compiled operators.
         """
         owner = getattr(model, "proposal_generator", None) or model
         generator = getattr(owner, "anchor_generator", None)
@@ -69,8 +71,9 @@ class AnchorGeometry:
                 f"the match report needs a detector that matches anchors to objects, such as "
                 f"RetinaNet, FCOS, an RPN or SSD; {type(model).__name__} does not."
             )
-        if getattr(generator, "box_dim", 4) != 4:
-            raise ConfigError("the match report does not cover rotated anchors.")
+        self.rotated = getattr(generator, "box_dim", 4) == 5
+        if self.rotated:
+            check_rotated(type(owner).__name__)
         self.name = type(owner).__name__
         self.backbone = model.backbone.to("meta").eval()
         self.anchor_generator = generator
@@ -109,8 +112,10 @@ class AnchorGeometry:
             maps = [torch.empty(1).expand(1, 1, *size) for size in grid_sizes]
             levels = self.anchor_generator(maps)
             starts = torch.tensor([0] + [len(boxes) for boxes in levels]).cumsum(0).tolist()
-            boxes = Boxes.cat(levels)
-            grids = AnchorGrids.of(boxes.tensor.numpy(), starts, grid_sizes)
+            boxes = type(levels[0]).cat(levels)
+            grids = None
+            if not self.rotated:
+                grids = AnchorGrids.of(boxes.tensor.numpy(), starts, grid_sizes)
             self._anchors[padded_size] = ImageAnchors(boxes, starts, grid_sizes, grids)
             if len(self._anchors) > _CACHED_SIZES:
                 self._anchors.popitem(last=False)
@@ -118,17 +123,30 @@ class AnchorGeometry:
         return self._anchors[padded_size]
 
     def match(
-        self, gt_boxes: Boxes, anchors: ImageAnchors, image_size: tuple[int, int]
+        self,
+        gt_boxes: Boxes | RotatedBoxes,
+        anchors: ImageAnchors,
+        image_size: tuple[int, int],
+        ious: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Match as in training, before any sampling.
+
+        Args:
+            gt_boxes: of the image's objects.
+            anchors: of the image.
+            image_size: (height, width) before padding.
+            ious: (G, R) IoU of objects and anchors, where it is known.
 
         Returns:
             ``matched_idxs`` and ``anchor_labels``, see :mod:`scb_d2.loss.matching`.
         """
-        level_sizes = [end - start for start, end in pairwise(anchors.level_starts)]
-        matched_idxs, anchor_labels = match_anchors(
-            gt_boxes, anchors.boxes, level_sizes, self.matcher
-        )
+        if ious is not None:
+            matched_idxs, anchor_labels = self.matcher(ious)
+        else:
+            level_sizes = [end - start for start, end in pairwise(anchors.level_starts)]
+            matched_idxs, anchor_labels = match_anchors(
+                gt_boxes, anchors.boxes, level_sizes, self.matcher
+            )
         if self.boundary_threshold >= 0:
             inside = anchors.boxes.inside_box(image_size, self.boundary_threshold)
             anchor_labels = anchor_labels.masked_fill(~inside, -1)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.modeling.matcher import Matcher
-from detectron2.structures import Boxes
+from detectron2.structures import Boxes, RotatedBoxes
 from torch import Tensor
 
 from scb_d2.loss.matching import match_counts
@@ -21,6 +21,7 @@ from scb_d2.utils.size_groups import size_index
 from .anchors import AnchorGeometry, ImageAnchors, positive_threshold
 from .near_anchors import match_near
 from .network_input import InputImage, InputRule, native_boxes
+from .rotated import as_boxes, box_areas, rotated_ious
 from .tally import ImageMatches, MatchTally
 
 __all__ = ["SIZE_RULES", "best_ious", "collect_matches", "match_image"]
@@ -86,14 +87,14 @@ def match_image(
     """Match the objects of one image. Arguments as in :func:`collect_matches`."""
     image = input_rule(record)
     anchors = geometry.anchors(image.size)
-    gt_boxes = Boxes(torch.as_tensor(image.boxes, dtype=torch.float32))
+    gt_boxes = as_boxes(image.boxes)
     if len(gt_boxes):
         level_counts, ious = _count(gt_boxes, anchors, geometry, image.size)
     else:
         level_counts = torch.zeros((0, len(anchors.grid_sizes)), dtype=torch.int64)
         ious = torch.zeros(0)
     annotations = [record["annotations"][i] for i in image.kept]
-    native = native_boxes(annotations)
+    native = native_boxes(annotations, geometry.rotated)
     return ImageMatches(
         image_id=record.get("image_id"),
         file_name=record.get("file_name", ""),
@@ -112,9 +113,17 @@ def match_image(
 
 
 def _count(
-    gt_boxes: Boxes, anchors: ImageAnchors, geometry: AnchorGeometry, image_size: tuple[int, int]
+    gt_boxes: Boxes | RotatedBoxes,
+    anchors: ImageAnchors,
+    geometry: AnchorGeometry,
+    image_size: tuple[int, int],
 ) -> tuple[Tensor, Tensor]:
     """(G, L) matches of each object at each feature level, and (G,) best IoU with any anchor."""
+    if geometry.rotated:
+        ious = rotated_ious(gt_boxes, anchors.boxes)
+        matched_idxs, anchor_labels = geometry.match(gt_boxes, anchors, image_size, ious)
+        counts = _level_counts(matched_idxs, anchor_labels, anchors, len(gt_boxes))
+        return counts, ious.amax(dim=1)
     near = match_near(gt_boxes.tensor.numpy(), anchors.grids, geometry.near_rule)
     if near is None:
         matched_idxs, anchor_labels = geometry.match(gt_boxes, anchors, image_size)
@@ -163,5 +172,4 @@ def _level_counts(
 
 def _sizes(image: InputImage, native: np.ndarray, size_rule: str) -> np.ndarray:
     boxes = native if size_rule == "native" else image.boxes
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return size_index(torch.as_tensor(area)).numpy()
+    return size_index(torch.as_tensor(box_areas(boxes))).numpy()

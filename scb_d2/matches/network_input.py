@@ -13,8 +13,11 @@ import torch
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
 
+from scb_d2.data.rotated_mapper import rotated_boxes_after
 from scb_d2.errors import ConfigError, DataError
 from scb_d2.utils.seeding import restored_random_state
+
+from .rotated import as_boxes
 
 __all__ = ["AugmentedInput", "FixedInput", "InputImage", "InputRule", "fixed_input", "seeded"]
 
@@ -27,7 +30,8 @@ class InputImage:
 
     Attributes:
         size: (height, width) of the input before padding.
-        boxes: (G, 4) float64 XYXY, network-input pixels, clipped to the image.
+        boxes: (G, 4) float64 XYXY, network-input pixels, clipped to the image; rotated ones (G, 5),
+            centre x, y, width, height, angle in degrees.
         kept: (G,) index of each object in the image's annotations.
     """
 
@@ -55,12 +59,14 @@ class FixedInput:
         pad_to: (height, width) to which smaller inputs are padded, None for none.
         description: the rule in words.
         object_aware: see :class:`AugmentedInput`.
+        rotated: see :class:`AugmentedInput`.
     """
 
     resize: T.Augmentation | None
     pad_to: tuple[int, int] | None
     description: str
     object_aware: bool = False
+    rotated: bool = False
 
     def __call__(self, record: dict[str, Any]) -> InputImage:
         size = _native_size(record)
@@ -69,7 +75,7 @@ class FixedInput:
             size = (transform.new_h, transform.new_w)
         if self.pad_to is not None:
             size = tuple(max(a, b) for a, b in zip(size, self.pad_to, strict=True))
-        return _input_image(record, transform, size, self.object_aware)
+        return _input_image(record, transform, size, self.object_aware, self.rotated)
 
 
 class AugmentedInput:
@@ -80,6 +86,7 @@ class AugmentedInput:
         augmentations: Sequence[T.Augmentation],
         description: str,
         object_aware: bool = False,
+        rotated: bool = False,
     ):
         """Take the augmentations of a mapper.
 
@@ -89,17 +96,21 @@ class AugmentedInput:
             object_aware: whether, as in the SSD family's mapper, the augmentations see the boxes,
                 objects whose centre leaves the image are dropped, and whole-numbered boxes are not
                 cut to whole numbers when resized, as Detectron2's own mapper does.
+            rotated: whether boxes are kept rotated, as Detectron2's
+                ``annotations_to_instances_rotated`` does.
         """
         self.augmentations = T.AugmentationList(augmentations)
         self.description = description
         self.object_aware = object_aware
+        self.rotated = rotated
 
     def __call__(self, record: dict[str, Any]) -> InputImage:
         objects = [a for a in record["annotations"] if not a.get("iscrowd", 0)]
         boxes = native_boxes(objects) if self.object_aware else None
         aug_input = _BlankInput(_blank(_native_size(record)), boxes=boxes)
         transforms = self.augmentations(aug_input)
-        return _input_image(record, transforms, aug_input.image.shape[:2], self.object_aware)
+        size = aug_input.image.shape[:2]
+        return _input_image(record, transforms, size, self.object_aware, self.rotated)
 
 
 class _BlankInput(T.AugInput):
@@ -142,6 +153,7 @@ def fixed_input(
     augmentations: Sequence[T.Augmentation],
     size: str | int = "middle",
     object_aware: bool = False,
+    rotated: bool = False,
 ) -> FixedInput:
     """The resize of a list of augmentations, at one size.
 
@@ -150,6 +162,7 @@ def fixed_input(
         size: for ``ResizeShortestEdge`` its shorter edge: ``"smallest"``, ``"middle"`` (the upper
             median of a choice, the middle of a range), ``"largest"`` of the config's, or pixels.
         object_aware: see :class:`AugmentedInput`.
+        rotated: see :class:`AugmentedInput`.
 
     Raises:
         ConfigError: if ``size`` is none of these, or pixels for a resize to a fixed size.
@@ -178,16 +191,21 @@ def fixed_input(
             words += f", padded to {pad_to[1]} x {pad_to[0]} px"
     if isinstance(size, int) and not isinstance(resize, T.ResizeShortestEdge):
         raise ConfigError(f"an input size of {size} pixels does not fit this config: {words}.")
-    return FixedInput(resize, pad_to, f"{words}; no random augmentation", object_aware)
+    return FixedInput(resize, pad_to, f"{words}; no random augmentation", object_aware, rotated)
 
 
-def native_boxes(annotations: Sequence[dict[str, Any]]) -> np.ndarray:
-    """(G, 4) float64 boxes of annotations, XYXY, native pixels."""
+def native_boxes(annotations: Sequence[dict[str, Any]], rotated: bool = False) -> np.ndarray:
+    """(G, 4) float64 boxes of annotations, XYXY, native pixels.
+
+    Args:
+        annotations: G, in Detectron2's format.
+        rotated: (G, 5) instead: centre x, y, width, height, angle; of upright boxes it is 0.
+    """
+    mode = BoxMode.XYWHA_ABS if rotated else BoxMode.XYXY_ABS
     boxes = [
-        BoxMode.convert(list(map(float, a["bbox"])), a["bbox_mode"], BoxMode.XYXY_ABS)
-        for a in annotations
+        BoxMode.convert(list(map(float, a["bbox"])), a["bbox_mode"], mode) for a in annotations
     ]
-    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+    return np.array(boxes, dtype=np.float64).reshape(-1, 5 if rotated else 4)
 
 
 def _short_edge(augmentation: T.ResizeShortestEdge, size: str | int) -> int:
@@ -222,9 +240,15 @@ def _transform(augmentation: T.Augmentation, size: tuple[int, int]) -> T.Transfo
 
 
 def _input_image(
-    record: dict[str, Any], transform: T.Transform, size: tuple[int, int], object_aware: bool
+    record: dict[str, Any],
+    transform: T.Transform,
+    size: tuple[int, int],
+    object_aware: bool,
+    rotated: bool,
 ) -> InputImage:
     annotations = record["annotations"]
+    if rotated:
+        return _rotated_input_image(annotations, transform, size)
     boxes = native_boxes(annotations)
     if len(boxes):
         whole = np.array([_is_whole(a) for a in annotations]) & (not object_aware)
@@ -241,6 +265,21 @@ def _input_image(
     empty = ((boxes[:, 2:] - boxes[:, :2]) <= 1e-5).any(axis=1)
     kept = np.flatnonzero(~crowd & ~empty & ~outside)
     return InputImage((int(height), int(width)), boxes[kept], kept)
+
+
+def _rotated_input_image(
+    annotations: Sequence[dict[str, Any]], transform: T.Transform, size: tuple[int, int]
+) -> InputImage:
+    boxes = native_boxes(annotations, rotated=True)
+    if len(boxes):
+        boxes = rotated_boxes_after(transform, boxes)
+    # As Detectron2's `annotations_to_instances_rotated` and `filter_empty_instances`.
+    gt_boxes = as_boxes(boxes)
+    gt_boxes.clip(size)
+    crowd = np.array([bool(a.get("iscrowd", 0)) for a in annotations], dtype=bool)
+    kept = np.flatnonzero(~crowd & gt_boxes.nonempty(1e-5).numpy())
+    boxes = gt_boxes.tensor.double().numpy()
+    return InputImage((int(size[0]), int(size[1])), boxes[kept], kept)
 
 
 def _is_whole(annotation: dict[str, Any]) -> bool:

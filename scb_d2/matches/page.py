@@ -148,7 +148,7 @@ def _listing(title: str, found: Mapping[str, Any]) -> dict[str, Any]:
             o["annotation_id"],
             o["class"],
             o["size"],
-            " ".join(f"{x:g}" for x in o["bbox_xyxy_native"]),
+            " ".join(f"{x:g}" for x in o.get("bbox_xyxy_native") or o["bbox_xywha_native"]),
             f"{o['best_iou']:.3f}",
             o["matches"],
         ]

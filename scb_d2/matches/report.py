@@ -142,7 +142,7 @@ def make_report(
     """
     shares = weight_shares(tally.by_size, alpha, beta, further_sums)
     suggestions, then_covered = [], 0.0
-    if tally.threshold is not None:
+    if tally.threshold is not None and not geometry.rotated:
         suggestions = suggest_anchors(tally.uncovered_sample, geometry, tally.threshold)
         then_covered = covered_share(tally.uncovered_sample, geometry, suggestions, tally.threshold)
     about = dict(about) | {
@@ -223,7 +223,7 @@ def _listing(count: int, objects: list[dict[str, Any]]) -> dict[str, Any]:
 def _shape_summary(sample: list[tuple[np.ndarray, tuple[int, int]]]) -> dict[str, Any] | None:
     if not sample:
         return None
-    edges = np.array([box[2:] - box[:2] for box, _ in sample])
+    edges = np.array([box[2:4] if len(box) == 5 else box[2:] - box[:2] for box, _ in sample])
     size = np.sqrt(edges.prod(axis=1))
     ratio = edges.max(axis=1) / edges.min(axis=1).clip(min=1e-6)
     return {

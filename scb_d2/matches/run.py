@@ -90,8 +90,8 @@ def match_report(
         raise ConfigError("the config names no training data; give --dataset NAME.")
     if per_object is not None and len(names) > 1:
         raise ConfigError("--per-object needs one data set, since ids may repeat between several.")
-    rule = _input_rule(setup, augment, input_size, seed)
     geometry = AnchorGeometry(setup.model)
+    rule = _input_rule(setup, augment, input_size, seed, geometry.rotated)
     records, class_names = _load_all(names)
     records = records[:max_images]
     form_sums = None
@@ -174,9 +174,11 @@ def write_match_report(report: MatchReport, output_dir: str | Path) -> list[Path
     return [output_dir / name for name in reversed(names)]
 
 
-def _input_rule(setup: MatchSetup, augment: bool, input_size: str | int, seed: int) -> InputRule:
+def _input_rule(
+    setup: MatchSetup, augment: bool, input_size: str | int, seed: int, rotated: bool
+) -> InputRule:
     if not augment:
-        return fixed_input(setup.augmentations, input_size, setup.object_aware)
+        return fixed_input(setup.augmentations, input_size, setup.object_aware, rotated)
     if input_size != "middle":
         raise ConfigError("an input size does not go with the random training augmentation.")
     words = ", ".join(type(a).__name__ for a in setup.augmentations) or "none"
@@ -184,6 +186,7 @@ def _input_rule(setup: MatchSetup, augment: bool, input_size: str | int, seed: i
         setup.augmentations,
         f"training augmentation ({words}), seed {seed}",
         setup.object_aware,
+        rotated,
     )
 
 

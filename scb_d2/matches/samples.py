@@ -64,15 +64,16 @@ def _draw(sample: ImageMatches, pixels: np.ndarray, path: Path) -> None:
     axes = figure.add_subplot()
     axes.imshow(pixels)
     axes.set_axis_off()
-    for i, (x0, y0, x1, y1) in enumerate(sample.native_boxes):
+    rotated = sample.native_boxes.shape[1] == 5
+    shift = [0.5, 0.5, 0, 0, 0] if rotated else [0.5] * 4  # pixels are drawn around their centres
+    for i, box in enumerate(sample.native_boxes):
         matches = int(sample.counts[i])
         color = _MATCHED if matches else _UNMATCHED
-        box = (x0 - 0.5, y0 - 0.5, x1 - 0.5, y1 - 0.5)
-        draw_boxes(axes, [box], color, 1.6, "-" if matches else "--")
+        draw_boxes(axes, [box - shift], color, 1.6, "-" if matches else "--")
         if len(sample.counts) <= _MAX_LABELS or not matches:
             axes.text(
-                x0,
-                y0 - 1,
+                box[0],
+                box[1] - 1,
                 f"{matches}",
                 fontsize=7,
                 color="black",

@@ -26,8 +26,9 @@ class ImageMatches:
         file_name: path of the image, which may not exist.
         annotation_ids: G ids, None where the data set has none.
         classes: (G,) class index.
-        native_boxes: (G, 4) XYXY, native pixels.
-        input_boxes: (G, 4) XYXY, network-input pixels.
+        native_boxes: (G, 4) XYXY, native pixels; of a detector of rotated boxes (G, 5), centre x,
+            y, width, height, angle in degrees.
+        input_boxes: the same in network-input pixels.
         input_size: (height, width) of the network input before padding.
         sizes: (G,) index into ``scb_d2.utils.size_groups.SIZE_NAMES``.
         counts: (G,) M of each object.
@@ -147,6 +148,7 @@ class MatchTally:
         self._keep_worst(image, int(((image.counts == 0) | ~covered).sum()))
 
     def _list(self, objects: list[dict[str, Any]], image: ImageMatches, mask: np.ndarray) -> None:
+        kind = "xywha" if image.native_boxes.shape[1] == 5 else "xyxy"
         for i in np.flatnonzero(mask)[: self.max_listed - len(objects)]:
             objects.append(
                 {
@@ -155,8 +157,8 @@ class MatchTally:
                     "annotation_id": image.annotation_ids[i],
                     "class": self.class_names[image.classes[i]],
                     "size": SIZE_NAMES[image.sizes[i]],
-                    "bbox_xyxy_native": [round(float(x), 2) for x in image.native_boxes[i]],
-                    "bbox_xyxy_input": [round(float(x), 2) for x in image.input_boxes[i]],
+                    f"bbox_{kind}_native": [round(float(x), 2) for x in image.native_boxes[i]],
+                    f"bbox_{kind}_input": [round(float(x), 2) for x in image.input_boxes[i]],
                     "best_iou": round(float(image.best_ious[i]), 4),
                     "matches": int(image.counts[i]),
                 }

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.structures import Boxes
 
 from scb_d2.loss.object_weights import PAPER_FORMS, ScaleBalancedWeight, object_weights
 from scb_d2.utils.size_groups import SIZE_NAMES
 
+from .rotated import as_boxes
 from .tally import ImageMatches
 
 __all__ = ["FormSums", "weight_shares"]
@@ -35,7 +35,7 @@ class FormSums:
 
     def __call__(self, image: ImageMatches) -> None:
         """Add the objects of one image."""
-        boxes = Boxes(torch.as_tensor(image.input_boxes, dtype=torch.float32))
+        boxes = as_boxes(image.input_boxes)
         weights = self.weight.of_objects(torch.as_tensor(image.counts), boxes)
         says = weights.double().numpy() * image.counts
         self.sums += np.bincount(image.sizes, says, len(SIZE_NAMES))

@@ -37,19 +37,27 @@ def draw_boxes(
 
     Args:
         axes: whose units are the image's pixels.
-        boxes: XYXY.
+        boxes: XYXY; of rotated ones centre x, y, width, height, angle in degrees.
         colour: of matplotlib's kind, as ``line_style``.
         line_width: in points, as ``outline_width``.
         line_style: of the line inside its outline.
         outline: colour around the line.
         outline_width: how much wider the outline is.
     """
-    for x1, y1, x2, y2 in boxes:
+    for box in boxes:
+        if len(box) == 5:
+            x, y, width, height, angle = box
+            corner = (x - width / 2, y - height / 2)
+        else:
+            corner, (width, height), angle = box[:2], (box[2] - box[0], box[3] - box[1]), 0.0
         axes.add_patch(
             Rectangle(
-                (x1, y1),
-                x2 - x1,
-                y2 - y1,
+                corner,
+                width,
+                height,
+                # Detectron2 turns anticlockwise on the screen, where y points down.
+                angle=-angle,
+                rotation_point="center",
                 fill=False,
                 edgecolor=colour,
                 linewidth=line_width,

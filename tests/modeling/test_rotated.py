@@ -13,7 +13,8 @@ from scb_d2 import ConfigError, build_model
 from tests import oracle
 
 from .detectors import assert_same_training, pair, train_step
-from .rcnn import STANDARD, rcnn_config
+from .rotated import rotated_config as config
+from .rotated import rotated_image as image
 
 pytest.importorskip("detectron2._C", reason="needs Detectron2's compiled operators")
 
@@ -21,27 +22,6 @@ BOTH = ("MODEL.SCB.STAGES", ("first", "second"))
 UNIFORM = ("MODEL.SCB.FORM", "uniform", "MODEL.SCB.BETA", 1)
 # centre, width, height, angle; the last two objects are one box
 BOXES = [[20, 20, 14, 10, 30], [55, 50, 60, 50, 45], [65, 20, 30, 20, -60], [65, 20, 30, 20, -60]]
-
-
-def config(*opts, enabled=True):
-    return rcnn_config(
-        STANDARD,
-        *("MODEL.PROPOSAL_GENERATOR.NAME", "RRPN", "MODEL.ROI_HEADS.NAME", "RROIHeads"),
-        *("MODEL.ANCHOR_GENERATOR.NAME", "RotatedAnchorGenerator"),
-        *("MODEL.ANCHOR_GENERATOR.ANGLES", [[-45, 0, 45]]),
-        *("MODEL.RPN.BBOX_REG_WEIGHTS", (1.0,) * 5),
-        *("MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS", (10.0, 10.0, 5.0, 5.0, 1.0)),
-        *("MODEL.ROI_BOX_HEAD.POOLER_TYPE", "ROIAlignRotated"),
-        *opts,
-        enabled=enabled,
-    )
-
-
-def image(boxes):
-    instances = Instances((96, 96))
-    instances.gt_boxes = RotatedBoxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 5))
-    instances.gt_classes = torch.arange(len(boxes)) % 5
-    return {"image": torch.rand(3, 96, 96) * 255, "instances": instances}
 
 
 def batch():

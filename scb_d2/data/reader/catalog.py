@@ -219,7 +219,7 @@ def _loader(name: str) -> CanonicalLoader:
     if isinstance(loader, CanonicalLoader):
         return loader
     # What Detectron2's register_coco_instances makes, and the metadata of register_pascal_voc.
-    module = getattr(loader, "__module__", "")
+    module = getattr(loader, "__module__", None) or ""  # None: made by a LazyConfig
     if module == stock_coco.__name__ and _kind(name) == "coco" and meta.get("json_file"):
         return CanonicalLoader(name, lambda: read_coco(meta.json_file, meta.image_root))
     named = all(meta.get(key) for key in ("dirname", "split", "thing_classes"))

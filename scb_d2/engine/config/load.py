@@ -14,6 +14,7 @@ from scb_d2.engine.device import use_available_device
 from scb_d2.errors import ConfigError
 from scb_d2.projects import get_cfg
 
+from .safe_yaml import is_lazy_dump
 from .yaml_errors import read_yaml, readable_merge_errors
 
 __all__ = ["find_config_file", "load_config", "merge_config"]
@@ -57,6 +58,11 @@ def merge_config(path: str | None, opts: Sequence[Any]) -> CfgNode:
     """
     cfg = get_cfg()
     if path is not None:
+        if is_lazy_dump(path):
+            raise ConfigError(
+                f"{path} is the saved copy of a LazyConfig; give the .py file that the run was "
+                "trained from."
+            )
         _merge_file(cfg, path)
     _merge_overrides(cfg, list(opts))
     validate_config(cfg)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, instantiate
-from detectron2.data import get_detection_dataset_dicts
+from detectron2.data import MetadataCatalog, get_detection_dataset_dicts
 from detectron2.evaluation import (
     CityscapesInstanceEvaluator,
     CityscapesSemSegEvaluator,
@@ -123,7 +123,10 @@ def _evaluate(cfg: Config, detected: Detected) -> dict[str, Any] | None:
     with tempfile.TemporaryDirectory() as folder:
         cfg = with_value(cfg, key_of(cfg, "output_dir"), folder)
         for name, pair in zip(parts_of(cfg).evaluated_names(cfg), detected, strict=True):
-            built = parts_of(cfg).build_evaluator(cfg, name)
+            try:
+                built = parts_of(cfg).build_evaluator(cfg, name)
+            finally:
+                _forget_file(name, folder)
             results[name] = {}
             for evaluator in _each(built):
                 evaluator.reset()
@@ -131,6 +134,13 @@ def _evaluate(cfg: Config, detected: Detected) -> dict[str, Any] | None:
                     return None
                 results[name].update(_evaluate_nothing(evaluator, *pair) or {})
     return results
+
+
+def _forget_file(name: str, folder: str) -> None:
+    """Detectron2's COCO evaluator writes data sets without a file to one, and notes it for good."""
+    metadata = MetadataCatalog.get(name)
+    if str(metadata.get("json_file", "")).startswith(folder):
+        del metadata.json_file
 
 
 def _each(evaluator: DatasetEvaluator | list[DatasetEvaluator]) -> list[DatasetEvaluator]:
