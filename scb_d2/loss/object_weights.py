@@ -9,7 +9,7 @@ from detectron2.structures import Boxes, RotatedBoxes
 from detectron2.utils.registry import Registry
 from torch import Tensor
 
-from scb_d2.errors import ConfigError
+from scb_d2.errors import ConfigError, UserError
 from scb_d2.utils.arguments import check_factor
 from scb_d2.utils.registered import check_registered
 
@@ -42,6 +42,8 @@ PAPER_FORMS = ("information", "inverse_sqrt", "inverse", "inverse_log", "uniform
 
 _REFERENCE_AREA = 32.0**2
 _LEAST_AREA = 2.0**2
+_TRIED_SIDES = (0.5, 4.0, 32.0, 500.0, 5000.0)
+_TRIED_COUNTS = (1.0, 2.0, 9.0, 100.0, 10000.0)
 
 
 @OBJECT_WEIGHT_REGISTRY.register()
@@ -168,12 +170,42 @@ class ScaleBalancedWeight:
             alpha: see :func:`object_weights`.
             beta: see :func:`object_weights`.
 
+        The form is tried on objects of all kinds once, here, where it costs no iteration anything.
+
         Raises:
-            ConfigError: if one of them is not allowed.
+            ConfigError: if one of them is not allowed, or the form does not return a finite weight
+                of at least 0 for each object.
         """
         self.form = check_form(form, "form")
         self.alpha = check_factor(alpha, "alpha")
         self.beta = check_factor(beta, "beta")
+        self._try()
+
+    def _try(self) -> None:
+        sides, counts = torch.tensor(_TRIED_SIDES), torch.tensor(_TRIED_COUNTS)
+        boxes = torch.cartesian_prod(sides, sides, counts)
+        for objects in (boxes, boxes[:1], boxes[:0]):
+            width, height, match_counts = objects.unbind(dim=1)
+            corner = torch.full_like(width, 8.0)
+            gt_boxes = Boxes(torch.stack([corner, corner, corner + width, corner + height], dim=1))
+            try:
+                weights = self.of_objects(match_counts, gt_boxes)
+            except UserError:
+                raise
+            except Exception as error:  # whatever the user's function raises
+                reason = " ".join(str(error).split()).rstrip(".")
+                raise ConfigError(
+                    f"the form {self.form!r} fails on {len(objects)} objects: "
+                    f"{type(error).__name__}: {reason}."
+                ) from error
+            wrong = ~(torch.isfinite(weights) & (weights >= 0))
+            if wrong.any():
+                i = int(wrong.nonzero()[0])
+                raise ConfigError(
+                    f"the form {self.form!r} must return finite weights of at least 0; it gives "
+                    f"{weights[i].item():g} to an object of {width[i]:g} x {height[i]:g} pixels "
+                    f"with M {match_counts[i]:g}."
+                )
 
     @torch.no_grad()
     def __call__(

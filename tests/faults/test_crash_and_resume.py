@@ -17,7 +17,14 @@ import pytest
 
 import scb_d2.utils.files
 from scb_d2.engine.training.trainer import Trainer
-from tests.faults.runs import differences, kill_at_call, left_by, run_process, tiny_config
+from tests.faults.runs import (
+    REPO_ROOT,
+    differences,
+    kill_at_call,
+    left_by,
+    run_process,
+    tiny_config,
+)
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +194,65 @@ def test_patience_ends_a_run_once_and_for_all(folder: Path) -> None:
 
     _kill(config, folder, Patience, "after_step", 4)
     assert not differences(left, _resume(config, folder))
+
+
+LAZY_FCOS = """
+from detectron2.config import LazyConfig
+from detectron2.layers import ShapeSpec
+from scb_d2.data.registration import register_shapes
+
+register_shapes({root!r}, 64, 8, 2)
+parts = LazyConfig.load({base!r})
+model, optimizer, lr_multiplier = parts.model, parts.optimizer, parts.lr_multiplier
+dataloader, train = parts.dataloader, parts.train
+model.num_classes = 4
+model.head.conv_dims = [8]
+model.head.norm = ""
+model.head.input_shape = [ShapeSpec(channels=8)] * 5
+model.backbone.out_channels = model.backbone.top_block.in_channels = 8
+model.backbone.bottom_up.stages.depth = 18
+del model.backbone.bottom_up.stages.stride_in_1x1
+dataloader.train.dataset.names, dataloader.test.dataset.names = "shapes_train", "shapes_val"
+dataloader.train.mapper.augmentations[0].short_edge_length = [56, 64]
+dataloader.test.mapper.augmentations[0].short_edge_length = 64
+dataloader.train.num_workers = dataloader.test.num_workers = 0
+dataloader.train.total_batch_size = 2
+optimizer.lr = 1e-4
+train.update(
+    init_checkpoint="", max_iter=4, eval_period=4, checkpointer=dict(period=2, max_to_keep=9),
+    output_dir={output!r}, seed=1, device="cpu", best_metric="bbox/AP",
+)
+del parts
+"""
+
+
+def _lazy_fcos(folder: Path, run: str) -> Path:
+    base = REPO_ROOT / "configs" / "lazy" / "fcos_scb.py"
+    path = folder / f"{run}.py"
+    shapes = {"root": str(folder / "shapes"), "output": str(folder / run)}
+    path.write_text(LAZY_FCOS.format(base=str(base), **shapes))
+    return path
+
+
+def _atss(folder: Path, run: str) -> Path:
+    atss = {"NAME": "atss"}
+    return tiny_config(
+        folder, run, MODEL__ANCHOR_MATCHER=atss, SOLVER__MAX_ITER=4, SOLVER__STEPS=[]
+    )
+
+
+@pytest.mark.parametrize("make", [_lazy_fcos, _atss])
+def test_fcos_and_atss_killed_in_the_middle_of_training(
+    folder: Path, make: Callable[[Path, str], Path]
+) -> None:
+    config = make(folder, f"{make.__name__}_whole")
+    ended = run_process(["--config-file", config], folder / "whole.log")
+    assert ended.status == 0, ended.output
+    whole = left_by(config.with_suffix(""))
+    config = make(folder, f"{make.__name__}_killed")
+    _kill(config, folder, Trainer, "run_step", 4)
+    assert not (config.with_suffix("") / "model_final.pth").exists()
+    assert not differences(whole, _resume(config, folder))
 
 
 @pytest.mark.slow

@@ -128,5 +128,5 @@ def test_a_registered_form_must_return_one_weight_per_object(registered):
         return torch.tensor(1.0)
 
     registered(constant)
-    with pytest.raises(ConfigError, match=r"'constant' must return .* shape \(3,\); got \(\)"):
+    with pytest.raises(ConfigError, match=r"'constant' must return .* shape \(125,\); got \(\)"):
         object_weights(torch.tensor([1, 2, 3]), "constant")

@@ -10,24 +10,32 @@ from torch.profiler import ProfilerActivity, profile
 
 from scb_d2 import build_model
 from scb_d2.engine.processes import create_ddp
+from scb_d2.modeling.compiled_operators import has_compiled_operators
 from tests.projects.builders import training_input
 from tests.projects.ssd.builders import toy_ssd
 
 from .detectors import fcos, image, retinanet_config, train_step
 from .rcnn import CASCADE, STANDARD, rcnn_config
+from .rotated import rotated_config, rotated_image
 
 WORLD_SIZE = 2
 NO_SSD_NORM = ("MODEL.SSD.VGG_NORM", "")
 BOTH = ("MODEL.SCB.STAGES", ("first", "second"))
 NORM = ("MODEL.RESNETS.NORM", "GN")  # images of a batch do not mix
+ATSS = ("MODEL.ANCHOR_MATCHER.NAME", "atss")
 WITHOUT_OBJECTS = ", a rank without objects"
 BUILDERS = {
     "retinanet": lambda on: build_model(retinanet_config(*NORM, enabled=on)),
     "faster": lambda on: build_model(rcnn_config(STANDARD, *BOTH, *NORM, enabled=on)),
     "cascade": lambda on: build_model(rcnn_config(CASCADE, *BOTH, *NORM, enabled=on)),
+    "atss": lambda on: build_model(retinanet_config(*NORM, *ATSS, enabled=on)),
+    "atss" + WITHOUT_OBJECTS: lambda on: build_model(retinanet_config(*NORM, *ATSS, enabled=on)),
     "fcos": lambda on: fcos(on, NORM[1]),
     "fcos" + WITHOUT_OBJECTS: lambda on: fcos(on, NORM[1]),
 }
+if has_compiled_operators():
+    for name in ("rotated", "rotated" + WITHOUT_OBJECTS):
+        BUILDERS[name] = lambda on: build_model(rotated_config(*BOTH, *NORM, enabled=on))
 BOXES = [
     [[[10, 10, 22, 21], [20, 25, 90, 80]], []],
     [[[50, 5, 80, 30], [50, 5, 80, 30], [5, 60, 30, 95]], [[30, 30, 44, 41]]],
@@ -54,7 +62,14 @@ def sampling_fixed():
 def data_of(rank, name=""):
     torch.manual_seed(10 + rank)
     empty = rank and name.endswith(WITHOUT_OBJECTS)
-    return [image([] if empty else boxes) for boxes in BOXES[rank]]
+    images = [[] if empty else boxes for boxes in BOXES[rank]]
+    if not name.startswith("rotated"):
+        return [image(boxes) for boxes in images]
+    return [rotated_image([_turned(*box) for box in boxes]) for boxes in images]
+
+
+def _turned(x1, y1, x2, y2):
+    return [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, x1]
 
 
 def build(name, enabled=True):

@@ -53,6 +53,9 @@ def _ssd(path: str, *opts: object) -> Build:
 
 DETECTORS: dict[str, Build] = {
     "RetinaNet": _retinanet,
+    "RetinaNet with ATSS": lambda _: build_model(
+        retinanet_config("MODEL.RESNETS.NORM", "BN", "MODEL.ANCHOR_MATCHER.NAME", "atss")
+    ),
     "FCOS": lambda many: fcos(True, "BN", center_sampling_radius=1e9 if many else 1.5),
     "Faster R-CNN": _rcnn(STANDARD),
     "Faster R-CNN C4": _rcnn(RES5),
