@@ -19,6 +19,7 @@ from .harness import Ratio
 _MODULES = (
     "weights",
     "assignment",
+    "assignment_memory",
     "growth",
     "training",
     "crowded",

@@ -18,7 +18,7 @@ _NEVER = 10**9
 
 def measure(device: str, quick: bool) -> Iterator[Ratio]:
     """RetinaNet R50-FPN on one image of many objects, the loss on against off."""
-    size, pairs = ((96, 128), 1) if quick else (_SIZE, 3)
+    size, pairs = ((96, 128), 1) if quick else (_SIZE, 2)
     on, off = detector_pair(
         config("configs/retinanet_scb.yaml", "MODEL.DEVICE", device, "MODEL.SCB.LOG_PERIOD", _NEVER)
     )

@@ -32,6 +32,8 @@ _CLASSES, _IMAGES, _SIZE = 80, 2, (800, 1344)  # 1,333 after padding
 _FRESH = """
 import torch
 from benchmarks.loss_memory import losses_of
+for _ in range(3):  # TorchScript compiles on its first calls
+    losses_of({kind!r}, {weighted}, "cpu", (96, 128))()
 run = losses_of({kind!r}, {weighted}, "cpu", {size})
 {call}
 """
