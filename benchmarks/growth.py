@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .assignment import ours, stock
-from .harness import Ratio, allocated_mb, from_pairs, seconds
+from .harness import Ratio, allocated_mb, extra_peak_mb, from_pairs, printed_by, seconds
 from .scenes import anchors_of, objects
 
 _PATHS = {"scb_d2": ours, "Detectron2": stock}
@@ -77,35 +72,16 @@ def _measured(points: list[tuple[int, int]], device: str) -> dict[str, dict[str,
 def _fresh_memory(name: str, points: list[tuple[int, int]]) -> list[float]:
     """Extra peak MB of each point, in one fresh process (Linux)."""
     code = f"from benchmarks.growth import print_peaks; print_peaks({name!r}, {points!r})"
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    return json.loads(run.stdout.splitlines()[-1])
+    return json.loads(printed_by(code))
 
 
 def print_peaks(name: str, points: list[tuple[int, int]]) -> None:
     """Print the extra peak MB of each point as JSON; for a process of its own."""
-    trim = ctypes.CDLL(None).malloc_trim
-    peaks = []
-    for num_objects, num_anchors in points:
-        scene = objects(num_objects), anchors_of(num_anchors)
-        gc.collect()
-        trim(0)
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
-        before = _status("VmRSS")
-        _PATHS[name](*scene)
-        peaks.append(max(_status("VmHWM") - before, 0.1))
-    print(json.dumps(peaks))
-
-
-def _status(key: str) -> float:
-    """A value of this process's status in MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
+    peaks = [
+        extra_peak_mb(partial(_PATHS[name], objects(num_objects), anchors_of(num_anchors)))
+        for num_objects, num_anchors in points
+    ]
+    print(json.dumps([max(peak, 0.1) for peak in peaks]))
 
 
 def _slope(sizes: list[int], values: list[float]) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import math
 import os
 import statistics
@@ -11,12 +13,22 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["Ratio", "allocated_mb", "compare", "from_pairs", "peak_memory_of", "seconds"]
+__all__ = [
+    "Ratio",
+    "allocated_mb",
+    "compare",
+    "extra_peak_mb",
+    "from_pairs",
+    "peak_memory_of",
+    "printed_by",
+    "seconds",
+]
 
 _SHORTEST = 0.005  # seconds of a measurement; shorter calls are made several times in a row
 
@@ -159,15 +171,36 @@ def allocated_mb(function: Callable[[], Any]) -> float:
     return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
+def extra_peak_mb(function: Callable[[], Any]) -> float:
+    """Peak resident MB during one call beyond what is resident before it (Linux)."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    before = _status_mb("VmRSS")
+    function()
+    return _status_mb("VmHWM") - before
+
+
 def peak_memory_of(code: str) -> float:
     """Peak resident MB of a fresh process that runs ``code``, on one thread (Linux)."""
     # getrusage would count what the parent held when the process was made.
-    report = "print(next(x.split()[1] for x in open('/proc/self/status') if 'VmHWM' in x))"
+    report = "from benchmarks.harness import _status_mb; print(_status_mb('VmHWM'))"
+    return float(printed_by(f"{code}\n{report}"))
+
+
+def printed_by(code: str) -> str:
+    """The last line that a fresh process prints, on one thread."""
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", f"{code}\n{report}"],
+        [sys.executable, "-W", "ignore", "-c", code],
         check=True,
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    return float(run.stdout.split()[-1]) / 1024
+    return run.stdout.splitlines()[-1]
+
+
+def _status_mb(key: str) -> float:
+    """A value of this process's status."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024

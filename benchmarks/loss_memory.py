@@ -24,18 +24,18 @@ from scb_d2 import (
     ScaleBalancedWeight,
 )
 
-from .harness import Ratio, allocated_mb, from_pairs, peak_memory_of
+from .harness import Ratio, allocated_mb, from_pairs, printed_by
 from .scenes import batch
 
 _STRIDES = (8, 16, 32, 64, 128)
 _CLASSES, _IMAGES, _SIZE = 80, 2, (800, 1344)  # 1,333 after padding
 _FRESH = """
-import torch
+from benchmarks.harness import extra_peak_mb
 from benchmarks.loss_memory import losses_of
-for _ in range(3):  # TorchScript compiles on its first calls
-    losses_of({kind!r}, {weighted}, "cpu", (96, 128))()
-run = losses_of({kind!r}, {weighted}, "cpu", {size})
-{call}
+settings = ({kind!r}, {weighted}, "cpu", {size})
+for _ in range(2):  # TorchScript compiles on its first calls
+    losses_of(*settings)()
+print(extra_peak_mb(losses_of(*settings)))
 """
 
 
@@ -98,11 +98,7 @@ def measure(device: str, quick: bool) -> Iterator[Ratio]:
 def _peak(kind: str, weighted: bool, device: str, size: tuple[int, int]) -> float:
     if device != "cpu":
         return allocated_mb(losses_of(kind, weighted, device, size))
-    idle, used = (
-        peak_memory_of(_FRESH.format(kind=kind, weighted=weighted, size=size, call=call))
-        for call in ("", "run()")
-    )
-    return used - idle
+    return float(printed_by(_FRESH.format(kind=kind, weighted=weighted, size=size)))
 
 
 def _weighting(weighted: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -49,7 +50,7 @@ def resident_mib() -> float:
 
 
 def measure(device: str, quick: bool) -> Iterator[Ratio]:
-    """Counting against eight minutes for COCO on two cores; memory at the end against earlier."""
+    """Counting against eight minutes for COCO; memory at the end against earlier."""
     if device != "cpu":
         return
     images = 20 if quick else 2000
@@ -66,9 +67,13 @@ def measure(device: str, quick: bool) -> Iterator[Ratio]:
         collect_matches(random_images(images), geometry, rule, ["object"], on_image=watch)
 
     name = f"match counts of {images} images of COCO's size, RetinaNet"
-    allowed = 2 * 480 * images / 118_000
-    label = f"{name} / {allowed:.3g} s, its part of 2 x 8 minutes for 118,000"
-    yield from_pairs(label, [(seconds(collect), allowed)], "s", target=1.0)
+    allowed = 480 * images / 118_000  # of one process
+    busy = time.process_time()
+    spent = seconds(collect)
+    busy = time.process_time() - busy
+    label = f"{allowed:.3g} s, its part of 8 minutes for 118,000"
+    yield from_pairs(f"{name}, time of the processor / {label}", [(busy, allowed)], "s", 1.0)
+    yield from_pairs(f"{name}, time on the clock / {label}", [(spent, allowed)], "s")
     early, late = marks
     yield from_pairs(f"{name}, memory / after a fifth", [(late, early)], "MiB", target=1.05)
     few = list(random_images(20))
