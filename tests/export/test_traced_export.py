@@ -11,6 +11,7 @@ from detectron2.layers import ShapeSpec
 from scb_d2 import build_model
 from scb_d2.cli import main
 from scb_d2.export import export_traced
+from scb_d2.export.traced import _same_detections
 from tests.modeling.detectors import retinanet_config
 from tests.modeling.rcnn import STANDARD, rcnn_config
 
@@ -98,6 +99,42 @@ def test_refusals_are_one_sentence_and_write_nothing(tmp_path, capsys, monkeypat
     sentence = refused(capsys, run, "--output", out, "--format", "onnx")
     assert "needs the package onnx: pip install 'scb_d2[export]'" in sentence
     assert not out.exists()
+
+
+def test_detections_of_one_score_may_change_places_and_others_not():
+    boxes = torch.tensor([[0.0, 0, 9, 9], [5, 5, 20, 20], [1, 1, 4, 4]])
+    scores, classes = torch.tensor([0.9, 0.5, 0.49]), torch.tensor([0, 1, 1])
+    found = [boxes, scores, classes]
+    assert _same_detections(tuple(found), (boxes + 5e-3, scores + 5e-5, classes))
+    swapped = [boxes[[0, 2, 1]], torch.tensor([0.9, 0.50001, 0.49999]), classes]
+    tied = [boxes, torch.tensor([0.9, 0.5, 0.5]), classes]
+    assert _same_detections(tuple(tied), tuple(swapped))
+    for i, other in enumerate((boxes + 0.02, scores + 2e-4, classes.flip(0))):
+        assert not _same_detections(tuple(found), (*found[:i], other, *found[i + 1 :]))
+    assert not _same_detections(tuple(found), (boxes[:2], scores[:2], classes[:2]))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_detector_that_sees_nothing_is_compared_all_the_same(
+    name, repo_root, tmp_path, monkeypatch
+):
+    compared = []
+
+    def same(expected, found):
+        compared.append(len(expected[1]))
+        return _same_detections(expected, found)
+
+    monkeypatch.setattr("scb_d2.export.traced._same_detections", same)
+    torch.manual_seed(0)
+    RUNS[name](repo_root, tmp_path / "run")
+    opts = {"retinanet": ("SCORE_THRESH_TEST: 0.009", "SCORE_THRESH_TEST: 1.0")}
+    opts["fcos"] = ("test_score_thresh: 0.05", "test_score_thresh: 1.0")
+    config = tmp_path / "run" / "config.yaml"
+    assert opts[name][0] in config.read_text()
+    config.write_text(config.read_text().replace(*opts[name]))
+    path, _ = export_traced(str(tmp_path / "run"), str(tmp_path / "out"), "torchscript")
+    assert compared[0] + compared[1] >= 20 and compared[2:] == [0, 0]
+    assert len(torch.jit.load(path)(torch.rand(3, 96, 96))[1]) == 0
 
 
 def test_a_file_that_detects_otherwise_is_not_written(repo_root, tmp_path, capsys, monkeypatch):
