@@ -14,11 +14,12 @@ from .training import detector_pair, training_step
 _SIZE = (800, 1333)
 _TARGETS = {300: 0.9, 1000: 0.6}
 _NEVER = 10**9
+_PAIRS = 2  # stock takes minutes
 
 
 def measure(device: str, quick: bool) -> Iterator[Ratio]:
     """RetinaNet R50-FPN on one image of many objects, the loss on against off."""
-    size, pairs = ((96, 128), 1) if quick else (_SIZE, 2)
+    size, pairs = ((96, 128), 1) if quick else (_SIZE, _PAIRS)
     on, off = detector_pair(
         config("configs/retinanet_scb.yaml", "MODEL.DEVICE", device, "MODEL.SCB.LOG_PERIOD", _NEVER)
     )

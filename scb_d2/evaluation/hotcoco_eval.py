@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+from itertools import chain
 from typing import Any
 
 import hotcoco
 import numpy as np
 from pycocotools.cocoeval import COCOeval
+
+from scb_d2.utils.garbage import collection_paused
 
 __all__ = ["HotCOCOeval"]
 
@@ -69,5 +72,11 @@ class HotCOCOeval(COCOeval):
             found = [{key: x[key] for key in x if key not in ("area", "bbox")} for x in found]
         if self.params.iouType != "bbox" or not found:
             return truth, truth.load_res(found)
-        columns = [[x["image_id"], *x["bbox"], x["score"], x["category_id"]] for x in found]
-        return truth, truth.load_res(np.asarray(columns, dtype=np.float64))
+        with collection_paused():
+            table = np.empty((len(found), 7))
+            table[:, 0] = [x["image_id"] for x in found]
+            boxes = chain.from_iterable(x["bbox"] for x in found)
+            table[:, 1:5] = np.fromiter(boxes, np.float64, 4 * len(found)).reshape(-1, 4)
+            table[:, 5] = [x["score"] for x in found]
+            table[:, 6] = [x["category_id"] for x in found]
+        return truth, truth.load_res(table)
