@@ -22,7 +22,8 @@ from .windows import check_tiles
 
 __all__ = ["tile_dataset"]
 
-_JPEG = {"quality": 95, "subsampling": 0}
+_OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
+_WRITTEN_AS = {"MPO": "JPEG"}  # photographs of telephones: a JPEG and more
 
 
 def tile_dataset(
@@ -65,11 +66,19 @@ def tile_dataset(
     parts = _parts(annotation_files)
     if test_share is not None:
         parts = _split(parts, test_share, seed)
+    _check_output(Path(output), parts, annotation_files, image_root)
     options = {"size": size, "overlap": overlap, "min_visibility": min_visibility}
     sliced = {name: slice_coco(p, keep_empty=keep_empty, **options) for name, p in parts.items()}
     tiles = [tile for part in sliced.values() for tile in part.data["images"]]
+    if not tiles:
+        raise DataError("no tile shows an object by the share that was asked for, so none is left.")
+    sizes = {
+        image["file_name"]: (int(image["width"]), int(image["height"]))
+        for part in parts.values()
+        for image in part["images"]
+    }
     with staged_directory(output) as folder:
-        _write_images(tiles, Path(image_root), folder / "images", progress)
+        _write_images(tiles, sizes, Path(image_root), folder / "images", progress)
         for name, part in sliced.items():
             text = json.dumps(part.data)
             (folder / f"{name}.json").write_text(text, encoding="utf-8")
@@ -86,7 +95,8 @@ def _parts(files: Sequence[str]) -> dict[str, dict[str, Any]]:
             raise ConfigError(f"two of the annotation files are called {name}.json.")
         parts[name] = data
         for image in data["images"]:
-            first = owner.setdefault(_file_name(image, file), file)
+            image["file_name"] = _file_name(image, file)
+            first = owner.setdefault(image["file_name"], file)
             if first != file:
                 raise DataError(
                     f"the photograph {image['file_name']} is in both {first} and {file}; its tiles "
@@ -111,11 +121,13 @@ def _split(parts: dict[str, dict[str, Any]], share: float, seed: int) -> dict[st
     if not 0 < share < 1:
         raise ConfigError(f"--test-share must lie between 0 and 1; got {share!r}.")
     (data,) = parts.values()
-    ids = [image["id"] for image in data["images"]]
-    number = min(max(round(share * len(ids)), 1), len(ids) - 1)
+    # By file: a photograph may be listed more than once.
+    names = list(dict.fromkeys(image["file_name"] for image in data["images"]))
+    number = min(max(round(share * len(names)), 1), len(names) - 1)
     if number < 1:
         raise DataError("a single photograph cannot be split into training and test.")
-    test = set(random.Random(seed).sample(ids, number))
+    drawn = set(random.Random(seed).sample(names, number))
+    test = {image["id"] for image in data["images"] if image["file_name"] in drawn}
     return {
         name: {
             **data,
@@ -126,31 +138,54 @@ def _split(parts: dict[str, dict[str, Any]], share: float, seed: int) -> dict[st
     }
 
 
-def _write_images(
-    tiles: Sequence[Mapping[str, Any]], root: Path, folder: Path, progress: bool
+def _check_output(
+    output: Path, parts: Mapping[str, Any], annotation_files: Sequence[str], image_root: str
 ) -> None:
-    by_source: dict[str, list[Mapping[str, Any]]] = {}
+    """Refuse to write over what is read."""
+    written = {(output / f"{name}.json").resolve() for name in parts}
+    for file in annotation_files:
+        if Path(file).resolve() in written:
+            raise ConfigError(f"--output {output}: {file}, which is read, would be overwritten.")
+    if (output / "images").resolve() == Path(image_root).resolve():
+        raise ConfigError(
+            f"--output {output}: the tiles would be written among the photographs in {image_root}."
+        )
+
+
+def _write_images(
+    tiles: Sequence[Mapping[str, Any]],
+    sizes: Mapping[str, tuple[int, int]],
+    root: Path,
+    folder: Path,
+    progress: bool,
+) -> None:
+    by_source: dict[str, dict[str, Mapping[str, Any]]] = {}
     for tile in tiles:
-        by_source.setdefault(tile["source_file_name"], []).append(tile)
+        by_source.setdefault(tile["source_file_name"], {})[tile["file_name"]] = tile
     bar = tqdm(by_source.items(), desc="tiling", unit="image", disable=not progress)
     for name, own in bar:
         path = root / name
         try:
             with Image.open(path) as opened:
+                kind = _WRITTEN_AS.get(opened.format, opened.format)
                 image = ImageOps.exif_transpose(opened)
                 image.load()
         except FileNotFoundError:
             raise DataError(f"the image {path} does not exist.") from None
         except (UnidentifiedImageError, OSError) as error:
             raise DataError(f"the image {path} cannot be read: {error}.") from None
-        right, bottom = (max(t["window"][i] for t in own) for i in (2, 3))
-        if image.width < right or image.height < bottom:
+        if image.size != sizes[name]:
+            width, height = sizes[name]
             raise DataError(
-                f"the image {path} has {image.width} x {image.height} pixels, less than its "
-                "annotations say."
+                f"the image {path} has {image.width} x {image.height} pixels, but its annotations "
+                f"say {width} x {height}."
             )
-        for tile in own:
+        for tile in own.values():
             target = folder / tile["file_name"]
             target.parent.mkdir(parents=True, exist_ok=True)
-            is_jpeg = target.suffix.lower() in (".jpg", ".jpeg")
-            image.crop(tile["window"]).save(target, **(_JPEG if is_jpeg else {}))
+            try:
+                image.crop(tile["window"]).save(target, format=kind, **_OPTIONS.get(kind, {}))
+            except (KeyError, ValueError, OSError) as error:
+                raise DataError(
+                    f"a tile of the image {path} cannot be written as {kind}: {error}."
+                ) from None

@@ -42,10 +42,10 @@ def slice_coco(
 ) -> SlicedCoco:
     """Cut the photographs of a data set into tiles.
 
-    A box is clipped to each tile it reaches into. Where less than `min_visibility` of its area is
-    left it becomes a crowd region, which is neither trained on as an object nor counted in
-    evaluation; crowd regions stay what they are. `area` shrinks by the share that is left.
-    Segmentations and keypoints are left out.
+    A box is clipped to each tile it reaches into. Where less than `min_visibility` of what the
+    image shows of it is left it becomes a crowd region, which is neither trained on as an object
+    nor counted in evaluation; crowd regions stay what they are. `area` shrinks by the share that
+    is left. Segmentations and keypoints are left out.
 
     Args:
         data: COCO detection JSON with the sizes of its images.
@@ -60,7 +60,8 @@ def slice_coco(
     """
     if not 0 < min_visibility <= 1:
         raise ConfigError(
-            f"the visible share must be above 0 and at most 1; got {min_visibility!r}."
+            "the visible share (--min-visibility) must be above 0 and at most 1; got "
+            f"{min_visibility!r}."
         )
     by_image = defaultdict(list)
     for annotation in data["annotations"]:
@@ -75,8 +76,9 @@ def slice_coco(
             raise DataError(
                 f"the image {image['id']!r} has no width and height in the annotations."
             )
+        size_of = int(width), int(height)
         for window in tile_windows(int(height), int(width), size, overlap):
-            parts = [_part(a, window, min_visibility) for a in by_image[image["id"]]]
+            parts = [_part(a, window, size_of, min_visibility) for a in by_image[image["id"]]]
             kept = [(a, p) for a, p in zip(by_image[image["id"]], parts, strict=True) if p]
             if not keep_empty and all(part["iscrowd"] for _, part in kept):
                 dropped += 1
@@ -108,16 +110,19 @@ def _tile(image: Mapping[str, Any], window: Window, new_id: int) -> dict[str, An
 
 
 def _part(
-    annotation: Mapping[str, Any], window: Window, min_visibility: float
+    annotation: Mapping[str, Any], window: Window, image_size: tuple[int, int], least: float
 ) -> dict[str, Any] | None:
     """What a tile shows of an object, None for nothing."""
     x, y, width, height = annotation["bbox"]
-    left, top = max(x, window[0]), max(y, window[1])
-    right, bottom = min(x + width, window[2]), min(y + height, window[3])
+    # A box may reach out of the image; only what lies within can be seen at all.
+    x0, y0 = max(x, 0), max(y, 0)
+    x1, y1 = min(x + width, image_size[0]), min(y + height, image_size[1])
+    left, top = max(x0, window[0]), max(y0, window[1])
+    right, bottom = min(x1, window[2]), min(y1, window[3])
     if right <= left or bottom <= top:
         return None
-    share = (right - left) * (bottom - top) / (width * height)
-    crowd = bool(annotation.get("iscrowd", 0)) or share < min_visibility
+    share = (right - left) * (bottom - top) / ((x1 - x0) * (y1 - y0))
+    crowd = bool(annotation.get("iscrowd", 0)) or share < least
     part = {
         "category_id": annotation["category_id"],
         "bbox": [left - window[0], top - window[1], right - left, bottom - top],

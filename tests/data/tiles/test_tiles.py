@@ -82,6 +82,39 @@ def test_boxes_at_a_border_by_hand():
     assert sliced.never_visible == 0
 
 
+def test_a_box_that_reaches_out_of_the_image_is_whole_where_all_that_is_seen_of_it_is():
+    """A fifth of the first lies in the image, all of it in the first tile of 60."""
+    data = coco({"bbox": [-40, 10, 50, 10], "area": 500.0}, {"bbox": [90, 50, 100, 100]})
+    sliced = slice_coco(data, size=60, overlap=0.0, min_visibility=1.0)
+    rows = [(a["source_id"], a["bbox"], a["iscrowd"]) for a in sliced.data["annotations"]]
+    assert rows == [(10, [0, 10, 10, 10], 0), (11, [50, 50, 10, 10], 0)]
+    assert sliced.data["annotations"][0]["area"] == 500.0 and sliced.never_visible == 0
+
+
+@given(
+    sides=st.tuples(st.integers(1, 16), st.integers(1, 16)),
+    at=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    width=st.integers(40, 200),
+    height=st.integers(40, 200),
+)
+def test_objects_up_to_the_overlap_are_whole_in_a_tile_and_come_back_from_it(
+    sides, at, width, height
+):
+    """At the default overlap, a fifth of 80 px, and at full visibility."""
+    corner = [round(a * (edge - s)) for a, edge, s in zip(at, (width, height), sides, strict=True)]
+    box = [*corner, *sides]
+    sliced = slice_coco(
+        coco({"bbox": box}, width=width, height=height), size=80, min_visibility=1.0
+    )
+    windows = {image["id"]: image["window"] for image in sliced.data["images"]}
+    back = [
+        [a["bbox"][0] + windows[a["image_id"]][0], a["bbox"][1] + windows[a["image_id"]][1], *sides]
+        for a in sliced.data["annotations"]
+        if not a["iscrowd"]
+    ]
+    assert back and all(b == box for b in back)
+
+
 def test_crowds_stay_crowds_and_large_objects_are_counted():
     data = coco({"bbox": [0, 0, 100, 60]}, {"bbox": [0, 0, 30, 30], "iscrowd": 1})
     sliced = slice_coco(data, size=32, overlap=0.0, min_visibility=0.5)
@@ -140,6 +173,86 @@ def test_a_split_keeps_a_photographs_tiles_together(photographs):
     assert len(sources[0]) == 3 and len(sources[1]) == 1 and not sources[0] & sources[1]
 
 
+def test_a_photograph_that_is_listed_twice_goes_into_one_part(photographs):
+    data = json.loads(photographs.read_text())
+    for image in data["images"]:  # 1 to 4, and each again as 11 to 14
+        again = {"id": image["id"] + 10, "file_name": f"./{image['file_name']}"}
+        data["images"] = [*data["images"], image | again]
+    data["images"] = data["images"][:8]
+    photographs.write_text(json.dumps(data))
+    assert tile(photographs, "--size", "50", "--test-share", "0.5") == 0
+    sources = [
+        {
+            i["source_file_name"]
+            for i in json.loads((photographs.parent / "tiles" / f).read_text())["images"]
+        }
+        for f in ("train.json", "test.json")
+    ]
+    assert len(sources[0]) == len(sources[1]) == 2 and not sources[0] & sources[1]
+
+
+@pytest.mark.parametrize("output", [".", "photos/.."])
+def test_the_files_that_are_read_are_not_written_over(photographs, capsys, output):
+    before, folder = photographs.read_text(), photographs.parent
+    command = ["tile", str(photographs), "--images", str(folder), "--size", "50", "--output"]
+    assert main([*command, str(folder / output)]) == 1
+    assert "would be overwritten" in capsys.readouterr().err
+    assert photographs.read_text() == before and not (folder / "images").exists()
+
+
+def test_tiles_are_not_written_among_the_photographs(photographs, capsys):
+    folder = photographs.parent
+    (folder / "photos").rename(folder / "images")
+    data = json.loads(photographs.read_text().replace("photos/", ""))
+    (folder / "in.json").write_text(json.dumps(data))
+    (folder / "all.json").unlink()
+    command = ["tile", str(folder / "in.json"), "--images", str(folder / "images")]
+    flags = ["--size", "50", "--test-share", "0.5", "--output", str(folder)]
+    assert main([*command, *flags]) == 1
+    assert "among the photographs" in capsys.readouterr().err
+    assert len(list((folder / "images").iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "mode"),
+    [
+        ("1.png", "PNG", "I;16"),
+        ("1.png", "PNG", "P"),
+        ("1.webp", "WEBP", "RGB"),
+        ("1.jpg", "PNG", "RGBA"),  # a PNG by another name
+        ("1", "BMP", "RGB"),
+    ],
+)
+def test_pixels_come_out_as_they_went_in(tmp_path, name, kind, mode):
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 100, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    image = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257) if mode == "I;16" else image
+    image = image.quantize(16) if mode == "P" else image.convert(mode)
+    image.save(tmp_path / name, format=kind, **({"lossless": True} if kind == "WEBP" else {}))
+    data = coco({"bbox": [5, 5, 10, 10]})
+    data["images"][0]["file_name"] = name
+    path = tmp_path / "all.json"
+    path.write_text(json.dumps(data))
+    assert tile(path, "--size", "40", "--overlap", "0") == 0
+    row = json.loads((tmp_path / "tiles" / "all.json").read_text())["images"][-1]
+    cut = Image.open(tmp_path / "tiles" / "images" / row["file_name"])
+    assert (cut.format, cut.mode) == (kind, mode)
+    assert np.array_equal(np.asarray(cut), np.asarray(image.crop(row["window"])))
+
+
+def test_a_photograph_of_another_size_than_its_annotations_is_refused(photographs, capsys):
+    Image.new("RGB", (200, 120)).save(photographs.parent / "photos" / "2.png")
+    assert tile(photographs, "--size", "50") == 1
+    assert "has 200 x 120 pixels, but its annotations say 100 x 60" in capsys.readouterr().err
+    assert not (photographs.parent / "tiles").exists()
+
+
+def test_nothing_left_is_said(photographs, capsys):
+    photographs.write_text(json.dumps(coco({"bbox": [0, 0, 100, 60]}, images=4)))
+    assert tile(photographs, "--size", "32", "--drop-empty") == 1
+    assert "no tile shows an object" in capsys.readouterr().err
+
+
 def test_a_photograph_in_two_parts_is_refused(photographs, capsys):
     twin = photographs.with_name("test.json")
     twin.write_text(photographs.read_text())
@@ -155,7 +268,7 @@ def test_a_photograph_in_two_parts_is_refused(photographs, capsys):
     [
         (["--size", "8"], "--size must be"),
         (["--size", "50", "--overlap", "1"], "--overlap must be"),
-        (["--size", "50", "--min-visibility", "0"], "visible share"),
+        (["--size", "50", "--min-visibility", "0"], "--min-visibility"),
         (["--size", "50", "--test-share", "2"], "--test-share must"),
     ],
 )
