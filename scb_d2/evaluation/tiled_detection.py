@@ -66,6 +66,7 @@ def tile_settings(cfg: CfgNode) -> TileSettings | None:
     if tiles.SIZE == 0:
         return None
     check_tiles(tiles.SIZE, tiles.OVERLAP, "TEST.TILES.SIZE", "TEST.TILES.OVERLAP")
+    _check_iou(tiles.NMS_THRESH, "TEST.TILES.NMS_THRESH")
     if cfg.MODEL.MASK_ON or cfg.MODEL.KEYPOINT_ON:
         raise ConfigError(
             "TEST.TILES.SIZE merges boxes only; MODEL.MASK_ON and KEYPOINT_ON must be False."
@@ -98,7 +99,13 @@ def lazy_tile_settings(tiles: Mapping[str, Any]) -> TileSettings | None:
     if settings.size == 0:
         return None
     check_tiles(settings.size, settings.overlap, "train.tiles.size", "train.tiles.overlap")
+    _check_iou(settings.nms_threshold, "train.tiles.nms_threshold")
     return settings
+
+
+def _check_iou(value: float, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise ConfigError(f"{name} must be an IoU above 0 and at most 1; got {value!r}.")
 
 
 class TiledModel(nn.Module):
@@ -136,7 +143,12 @@ class TiledModel(nn.Module):
         pixels = np.ascontiguousarray(aug_input.image.transpose(2, 0, 1))
         height, width = image.shape[:2]
         inputs = {"image": torch.as_tensor(pixels), "height": height, "width": width}
-        return self.model([inputs])[0]["instances"]
+        outputs = self.model([inputs])[0]
+        if "instances" not in outputs:
+            raise ConfigError(
+                f"tiles merge detections; the model gives {', '.join(outputs)} and no instances."
+            )
+        return outputs["instances"]
 
 
 def detect_in_tiles(
@@ -154,7 +166,11 @@ def detect_in_tiles(
     """
     height, width = image.shape[:2]
     windows = tile_windows(height, width, settings.size, settings.overlap)
-    if settings.whole_image and len(windows) > 1:
+    if len(windows) == 1:  # the tile is the image: the detector's own NMS and limits hold
+        found = detect(image)
+        _check_boxes_only([found])
+        return found
+    if settings.whole_image:
         windows.append((0, 0, width, height))
     parts = [(detect(image[y0:y1, x0:x1]), (x0, y0, x1, y1)) for x0, y0, x1, y1 in windows]
     return merge_tiles(parts, (height, width), settings)
@@ -177,11 +193,7 @@ def merge_tiles(
     Raises:
         ConfigError: if the detections are more than boxes.
     """
-    more = {field for found, _ in parts for field in found.get_fields()} - _FIELDS
-    if more:
-        raise ConfigError(
-            f"tiles merge boxes only; the model also gives {', '.join(sorted(more))}."
-        )
+    _check_boxes_only([found for found, _ in parts])
     boxes, cut = zip(*(_shifted(found, window, image_size) for found, window in parts), strict=True)
     boxes, cut = torch.cat(boxes), torch.cat(cut)
     scores = torch.cat([found.scores for found, _ in parts])
@@ -200,6 +212,14 @@ def merge_tiles(
     merged.pred_boxes, merged.scores = Boxes(boxes[kept]), scores[kept]
     merged.pred_classes = classes[kept]
     return merged
+
+
+def _check_boxes_only(parts: Sequence[Instances]) -> None:
+    more = {field for found in parts for field in found.get_fields()} - _FIELDS
+    if more:
+        raise ConfigError(
+            f"tiles merge boxes only; the model also gives {', '.join(sorted(more))}."
+        )
 
 
 def _shifted(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 from PIL import Image
 
@@ -17,6 +19,7 @@ from scb_d2.engine.config.load import load_config
 from scb_d2.engine.training.trainer import Trainer
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation.tiled_detection import (
+    TiledModel,
     TileSettings,
     detect_in_tiles,
     lazy_tile_settings,
@@ -85,6 +88,29 @@ def test_masks_are_refused():
     instances.pred_masks = torch.zeros(1, 60, 60, dtype=torch.bool)
     with pytest.raises(ConfigError, match="boxes only; the model also gives pred_masks"):
         merge_tiles([(instances, FIRST)], (60, 100), SETTINGS)
+
+
+def test_an_image_of_one_tile_keeps_what_the_detector_gives():
+    """Two boxes of IoU 0.6 that the detector's own NMS kept, and more than the merge would."""
+    untiled = found([0, 0, 10, 10], [0, 2.5, 10, 12.5], scores=[0.4, 0.9])
+    settings = TileSettings(size=60, detections_per_image=1)
+    result = detect_in_tiles(lambda image: untiled, np.zeros((50, 60, 3), np.uint8), settings)
+    assert result is untiled
+    untiled.pred_masks = torch.zeros(2, 50, 60, dtype=torch.bool)
+    with pytest.raises(ConfigError, match="pred_masks"):
+        detect_in_tiles(lambda image: untiled, np.zeros((50, 60, 3), np.uint8), settings)
+
+
+def test_a_model_without_detections_is_refused(tmp_path):
+    class Proposals(torch.nn.Module):
+        def forward(self, batched_inputs):
+            return [{"proposals": None}]
+
+    Image.new("RGB", (40, 40)).save(tmp_path / "1.png")
+    mapper = SimpleNamespace(augmentations=T.AugmentationList([]), image_format="RGB")
+    model = TiledModel(Proposals(), mapper, TileSettings(size=32))
+    with pytest.raises(ConfigError, match="gives proposals and no instances"):
+        model([{"file_name": str(tmp_path / "1.png")}])
 
 
 @pytest.mark.parametrize("whole_image", [True, False])
@@ -166,12 +192,17 @@ def test_keys_that_do_not_fit_are_refused():
     cfg.TEST.TILES.SIZE = 16
     with pytest.raises(ConfigError, match=r"TEST\.TILES\.SIZE must be"):
         tile_settings(cfg)
-    cfg.TEST.TILES.SIZE, cfg.MODEL.MASK_ON = 512, True
+    cfg.TEST.TILES.SIZE, cfg.TEST.TILES.NMS_THRESH = 512, 0.0
+    with pytest.raises(ConfigError, match=r"TEST\.TILES\.NMS_THRESH must be an IoU"):
+        tile_settings(cfg)
+    cfg.TEST.TILES.NMS_THRESH, cfg.MODEL.MASK_ON = 0.5, True
     with pytest.raises(ConfigError, match="boxes only"):
         tile_settings(cfg)
     cfg.MODEL.MASK_ON, cfg.TEST.RECALL.ENABLED, cfg.TEST.RECALL.AREA = False, True, "input"
     with pytest.raises(ConfigError, match=r"TEST\.RECALL\.AREA 'input'"):
         tile_settings(cfg)
+    with pytest.raises(ConfigError, match=r"train\.tiles\.nms_threshold must be an IoU"):
+        lazy_tile_settings({"size": 512, "nms_threshold": 1.5})
     assert lazy_tile_settings({"size": 0}) is None
     assert lazy_tile_settings({"size": 512, "overlap": 0.5}).overlap == 0.5
     with pytest.raises(ConfigError, match=r"train\.tiles: takes size, overlap"):
