@@ -31,7 +31,7 @@ class ClassConfusion:
     """Counts by class of the detections whose score is not below a threshold.
 
     Attributes:
-        class_names: K names.
+        class_names: K names; the category's id stands behind one that several have.
         threshold: score.
         iou: lowest IoU of a match.
         num_images: N.
@@ -148,7 +148,7 @@ def confuse_classes(
     left[taken[hit]] = False
     np.add.at(matrix, (missed.category[left], num_classes), 1)
     return ClassConfusion(
-        class_names=ground_truth.category_names,
+        class_names=_distinct(ground_truth),
         threshold=float(threshold),
         iou=float(iou),
         num_images=ground_truth.num_images,
@@ -198,6 +198,14 @@ def class_markdown(confusion: ClassConfusion) -> str:
     return "\n".join(lines)
 
 
+def _distinct(ground_truth: GroundTruth) -> tuple[str, ...]:
+    names = ground_truth.category_names
+    return tuple(
+        f"{name} ({category_id})" if names.count(name) > 1 else name
+        for name, category_id in zip(names, ground_truth.category_ids, strict=True)
+    )
+
+
 def _rows(detections: Detections, mask: Array) -> Detections:
     return Detections(
         image=detections.image[mask],
@@ -213,4 +221,11 @@ def _objects(ground_truth: GroundTruth, mask: Array) -> GroundTruth:
 
 
 def _table(rows: list[Any], headers: list[str]) -> str:
-    return tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True)
+    """A table in Markdown, in which neither a bar nor a line's end in a name ends a cell."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    names = [_cell(name) for name in headers]
+    return tabulate(cells, headers=names, tablefmt="pipe", disable_numparse=True)
+
+
+def _cell(value: Any) -> str:
+    return " ".join(str(value).split()).replace("|", "\\|")

@@ -45,6 +45,20 @@ def test_a_hand_counted_scene():
     assert "50.00 (1/2)" in class_markdown(found)
 
 
+def test_classes_of_one_name_and_names_that_a_table_would_take_for_its_own():
+    data = annotations({"bbox": [0, 0, 20, 20]}, {"bbox": [50, 0, 20, 20], "category_id": 3})
+    data["categories"] = [c | {"name": "a|b\nc"} for c in data["categories"]]
+    found = confused(data, [result([0, 0, 20, 20], 0.9)])
+    rows = found.to_json()["classes"]
+    assert [row["recall"] for row in rows.values()] == [100.0, 0.0]
+    ids = [category["id"] for category in data["categories"]]
+    assert list(rows) == [f"a|b\nc ({i})" for i in ids]
+    text = class_markdown(found)
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in tables[:4]}) == 1
+    assert sum("a\\|b c (" in line for line in tables) == 2 + 1 + 2
+
+
 def test_an_object_of_its_own_class_is_found_before_another_class_may_take_it():
     data = annotations({"bbox": [0, 0, 20, 20]})
     results = [result([0, 0, 20, 20], 0.9, category_id=3), result([0, 0, 20, 18], 0.6)]
