@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from scb_d2.errors import ConfigError
+
 from .finding import Change
 from .lazy_settings import LazySettings
 from .run import Advice
@@ -16,6 +18,8 @@ from .run import Advice
 __all__ = ["advised_config", "given_changes"]
 
 _INDENT = "  "
+_IMPORT = "from detectron2.config import LazyConfig"
+_WITH_UPDATE = f"{_IMPORT}\nfrom omegaconf import OmegaConf"
 _FIRST = "# Written by scb-d2 advise: {base} with what is advised; why stands above each key."
 
 
@@ -28,24 +32,33 @@ def advised_config(advice: Advice, folder: str) -> str:
     """
     settings = advice.situation.settings
     base = os.path.relpath(settings.path, folder)
-    changes = [*given_changes(advice), *advice.changes]
+    advised = {change.key for change in advice.changes}
+    given = [change for change in given_changes(advice) if change.key not in advised]
+    changes = [*given, *advice.changes]
     if isinstance(settings, LazySettings):
-        return _lazy(base, changes)
+        return _lazy(settings, base, changes)
     return _yaml(base, changes)
 
 
 def given_changes(advice: Advice) -> list[Change]:
-    """What the user gave behind the command line, as changes."""
-    situation = advice.situation
-    opts, advised = situation.opts, {change.key for change in advice.changes}
-    if isinstance(situation.settings, LazySettings):
-        keys = [opt.partition("=")[0].lstrip("+") for opt in opts]
-    else:
+    """What the user gave behind the command line, as changes.
+
+    Raises:
+        ConfigError: if it takes a key of a LazyConfig away, for which an override has no word.
+    """
+    settings, opts = advice.situation.settings, advice.situation.opts
+    if not isinstance(settings, LazySettings):
         keys = list(opts[::2])
+    else:
+        keys = [opt.partition("=")[0].lstrip("+") for opt in opts]
+        taken_away = [key for key in keys if key.startswith("~")]
+        if taken_away:
+            raise ConfigError(
+                f"{taken_away[0]}: advice cannot be written on top of a key that the command line "
+                "takes away; take it out of the config."
+            )
     reason = "as given on the command line"
-    return [
-        Change(key, situation.settings.value(key), reason) for key in keys if key not in advised
-    ]
+    return [Change(key, settings.value(key), reason) for key in dict.fromkeys(keys)]
 
 
 def _yaml(base: str, changes: Sequence[Change]) -> str:
@@ -79,16 +92,24 @@ def _value(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...").strip()
 
 
-def _lazy(base: str, changes: Sequence[Change]) -> str:
+def _lazy(settings: LazySettings, base: str, changes: Sequence[Change]) -> str:
+    body, imports = [], _IMPORT
+    for change in changes:
+        body.append(f"# {change.reason}")
+        if settings.has_place(change.key):
+            body.append(f"{_place(change.key)} = {change.value!r}")
+        else:
+            group, _, rest = change.key.partition(".")
+            body.append(f"OmegaConf.update({group}, {rest!r}, {change.value!r})")
+            imports = _WITH_UPDATE
     lines = [
         f'"""Written by scb-d2 advise: {base} with what is advised; why stands above each line."""',
         "",
-        "from detectron2.config import LazyConfig",
+        imports,
         "",
         f"globals().update(LazyConfig.load_rel({base!r}))",
+        *body,
     ]
-    for change in changes:
-        lines += [f"# {change.reason}", f"{_place(change.key)} = {change.value!r}"]
     return "\n".join(lines) + "\n"
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .finding import Change, Finding
-from .situation import Situation
+from .situation import Matched, Situation
 
 __all__ = ["advise_caps"]
 
@@ -18,12 +18,17 @@ _ROOM = 1.5  # places for what is no object, beside those for the objects
 _MULTIPLE = 50
 
 
-def advise_caps(situation: Situation) -> list[Finding]:
-    """Limits that the data's most crowded images exceed; nothing where none does."""
+def advise_caps(situation: Situation, then: Matched | None = None) -> list[Finding]:
+    """Limits that the data's most crowded images exceed; nothing where none does.
+
+    Args:
+        situation: of the config.
+        then: matches at the advised input and anchors; None where these stay.
+    """
     found = [
         _detections(situation),
         _proposals(situation),
-        _candidates(situation),
+        _candidates(situation, then),
         _sampled(situation),
     ]
     return [finding for finding in found if finding is not None]
@@ -116,11 +121,41 @@ def _room_before(situation: Situation, changes: Sequence[Change]) -> Iterator[Ch
             yield Change(before.key, 2 * change.value, reason)
 
 
-def _candidates(situation: Situation) -> Finding | None:
+def _candidates(situation: Situation, then: Matched | None) -> Finding | None:
     """Candidates per level before NMS, fewer than the anchors that match objects."""
     if situation.matched is None:
         return None
-    positives = situation.matched.counts.level_positives
+    now = _crowded_levels(situation, situation.matched)
+    after = _crowded_levels(situation, then) if then is not None else now
+    if not now.changes and not after.changes:
+        return None
+    said = now.said or ["At the advised input or anchors:", *after.said]
+    return Finding(
+        code="candidates",
+        title="Let more candidates reach NMS",
+        measured=" ".join(said),
+        why=(
+            "Large objects match many anchors and fill the list; small ones, with lower scores, "
+            "fall off its end before NMS clears the duplicates."
+        ),
+        expected="Every matching anchor can stay in the list.",
+        cost="NMS on longer lists.",
+        concerns=now.concerned if now.changes else after.concerned,
+        changes=now.changes,
+        together=after.changes,
+    )
+
+
+class _Crowded(NamedTuple):
+    """Limits that the matches of a level exceed, in words, and the share of matches concerned."""
+
+    changes: tuple[Change, ...]
+    said: list[str]
+    concerned: float
+
+
+def _crowded_levels(situation: Situation, matched: Matched) -> _Crowded:
+    positives = matched.counts.level_positives
     changes, said, concerned = [], [], 0.0
     for name in ("candidates", "pre_nms_topk_train", "pre_nms_topk_test"):
         limit = situation.settings.find(name)
@@ -138,21 +173,7 @@ def _candidates(situation: Situation) -> Finding | None:
             concerned = max(concerned, float(weight[crowded].sum() / weight.sum()))
             reason = f"up to {most} anchors of a level match objects"
             changes.append(Change(limit.key, _roomy(most), reason))
-    if not changes:
-        return None
-    return Finding(
-        code="candidates",
-        title="Let more candidates reach NMS",
-        measured=" ".join(said),
-        why=(
-            "Large objects match many anchors and fill the list; small ones, with lower scores, "
-            "fall off its end before NMS clears the duplicates."
-        ),
-        expected="Every matching anchor can stay in the list.",
-        cost="NMS on longer lists.",
-        concerns=concerned,
-        changes=tuple(changes),
-    )
+    return _Crowded(tuple(changes), said, concerned)
 
 
 def _sampled(situation: Situation) -> Finding | None:

@@ -7,7 +7,7 @@ import numpy as np
 from .finding import Change, Finding
 from .situation import Situation
 
-__all__ = ["advise_classes"]
+__all__ = ["advise_classes", "advises_empty_images"]
 
 _LEAST_EMPTY = 0.05
 _RARE, _RARER = 0.05, 10  # share of the images; times rarer than the most frequent class
@@ -22,12 +22,19 @@ def advise_classes(situation: Situation) -> list[Finding]:
     return [finding for finding in found if finding is not None]
 
 
+def advises_empty_images(situation: Situation) -> bool:
+    """Whether the images without objects are left out, and many enough to be missed."""
+    setting = situation.settings.find("filter_empty")
+    share = (situation.data.per_image == 0).mean()
+    return bool(setting is not None and setting.value and share >= _LEAST_EMPTY)
+
+
 def _empty(situation: Situation) -> Finding | None:
+    if not advises_empty_images(situation):
+        return None
     setting, data = situation.settings.find("filter_empty"), situation.data
     empty = int((data.per_image == 0).sum())
     share = empty / data.num_images
-    if setting is None or not setting.value or share < _LEAST_EMPTY:
-        return None
     return Finding(
         code="empty_images",
         title="Train on the images without objects too",
@@ -51,7 +58,8 @@ def _rare(situation: Situation) -> Finding | None:
     objects = np.bincount(data.category, minlength=len(data.class_names))
     share = images / data.num_images
     rare = np.flatnonzero((images > 0) & (share < _RARE) & (images * _RARER < images.max()))
-    if not len(rare) or sampler is None or sampler.value == "RepeatFactorTrainingSampler":
+    repeats = sampler is None or str(sampler.value).endswith("RepeatFactorTrainingSampler")
+    if not len(rare) or repeats:
         return None
     rare = rare[np.argsort(images[rare], kind="stable")]
     listed = ", ".join(
@@ -66,12 +74,23 @@ def _rare(situation: Situation) -> Finding | None:
     value = min(value, _RARE)
     few = objects[rare] < _FEW_OBJECTS
     action = ""
-    if few.any():
+    if threshold is None:
         action = (
+            "Give the loader Detectron2's RepeatFactorTrainingSampler with the threshold "
+            f"{value:g} as its sampler. "
+        )
+    if few.any():
+        action += (
             f"{int(few.sum())} of them have fewer than {_FEW_OBJECTS} objects: repeating these "
             "teaches them by heart; annotate more."
         )
-    reason = "images of rare classes are shown more often"
+    changes = ()
+    if threshold is not None:
+        reason = "images of rare classes are shown more often"
+        changes = (
+            Change(sampler.key, "RepeatFactorTrainingSampler", reason),
+            Change(threshold.key, value, "classes in fewer of the images are repeated"),
+        )
     return Finding(
         code="rare_classes",
         title="Show images of rare classes more often",
@@ -82,11 +101,8 @@ def _rare(situation: Situation) -> Finding | None:
         ),
         cost="In as many iterations frequent classes come less often.",
         concerns=float(objects[rare].sum() / len(data)),
-        changes=(
-            Change(sampler.key, "RepeatFactorTrainingSampler", reason),
-            Change(threshold.key, value, "classes in fewer of the images are repeated"),
-        ),
-        action=action,
+        changes=changes,
+        action=action.strip(),
     )
 
 

@@ -87,7 +87,12 @@ def _page(advice: Advice, files: list[str]) -> str:
         facts=facts,
         recall=_recall(advice),
         findings=[
-            finding.to_json() | {"rows": [(c.key, c.value, c.reason) for c in finding.changes]}
+            finding.to_json()
+            | {
+                "rows": [
+                    (c.key, c.value, c.reason) for c in finding.changes or finding.changes_together
+                ]
+            }
             for finding in advice.findings
         ],
         files=files,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from scb_d2.matches.report import weight_shares
 from scb_d2.matches.verdict import Verdict, give_verdict
 
@@ -14,10 +16,15 @@ __all__ = ["advise_imbalance"]
 _WORTH_IT = ("clear", "some")
 
 
-def advise_imbalance(situation: Situation) -> Finding | None:
+def advise_imbalance(situation: Situation, then: Matched | None = None) -> Finding | None:
     """The scale-balanced loss where the verdict of the match report finds something to balance.
 
     Where ties turn the imbalance round, `LOW_QUALITY reassign` is measured too.
+
+    Args:
+        situation: of the config.
+        then: matches at the advised input and anchors, which may be less even than today's; None
+            where these stay.
     """
     if situation.matched is None:
         return None
@@ -26,18 +33,24 @@ def advise_imbalance(situation: Situation) -> Finding | None:
         return None
     verdict = _verdict(situation, situation.matched)
     if verdict.level in _WORTH_IT:
-        return _finding(situation, verdict, verdict, None)
-    if verdict.level != "reversed" or _low_quality(situation.matched) != "stock":
+        return _finding(situation, verdict.text, verdict, situation.matched, None)
+    if verdict.level == "reversed" and _low_quality(situation.matched) == "stock":
+        changes = situation.settings.enable_scb("to measure it", "reassign")
+        again = situation.match_again(changes, "reassigned ties") if changes else None
+        reassigned = None if again is None else _verdict(situation, again)
+        if reassigned is not None and reassigned.level in _WORTH_IT:
+            return _finding(situation, verdict.text, reassigned, again, "reassign")
+    later = None if then is None else _verdict(situation, then)
+    if later is None or later.level not in _WORTH_IT:
         return None
-    changes = situation.settings.enable_scb("to measure it", "reassign")
-    if not changes:
-        return None
-    then = _verdict(situation, situation.match_again(changes, "reassigned ties"))
-    return _finding(situation, verdict, then, "reassign") if then.level in _WORTH_IT else None
+    finding = _finding(
+        situation, f"At the advised input or anchors: {later.text}", later, then, None
+    )
+    return finding and replace(finding, changes=(), together=finding.changes)
 
 
 def _finding(
-    situation: Situation, now: Verdict, then: Verdict, low_quality: str | None
+    situation: Situation, text: str, then: Verdict, matched: Matched, low_quality: str | None
 ) -> Finding | None:
     reason = (
         f"{then.larger} objects match {then.ratio:.2g} times the anchors of {then.smaller} ones"
@@ -45,13 +58,13 @@ def _finding(
     changes = situation.settings.enable_scb(reason, low_quality)
     if not changes:
         return None
-    shares = weight_shares(situation.matched.counts.by_size)
+    shares = weight_shares(matched.counts.by_size)
     lacking = (
         shares["objects"][then.smaller] / sum(shares["objects"].values())
         - shares["stock"]["share"][then.smaller]
     )
     title = "Balance the loss between sizes"
-    measured = now.text
+    measured = text
     if low_quality is not None:
         title = "Take one anchor where many tie, and balance the loss"
         measured += (

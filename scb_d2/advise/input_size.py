@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from detectron2.data import transforms as T
 
 from .finding import Change, Finding, Setting
+from .measure import DataCounts
 from .situation import Matched, Situation
 
 __all__ = ["advise_input_size"]
@@ -64,13 +67,16 @@ def advise_input_size(situation: Situation) -> tuple[Finding | None, Matched | N
         return finding, None
     changes = _changes(settings, factor, low)
     after = situation.match_again(changes, "larger input") if situation.matched else None
-    real = changes[0].value[len(changes[0].value) // 2] / _middle(settings[0].value)
-    tiny_then, small_then = _shares(edges * real)
+    new = {change.key: change.value for change in changes}
+    times = _times(data, settings, [new.get(s.key, s.value) for s in settings])
+    real, edges_then = float(np.median(times)), edges * times[data.image]
+    tiny_then, small_then = _shares(edges_then)
     expected = (
-        f"10th percentile {low:.1f} -> {low * real:.1f} px; below {_TINY:g} px {tiny:.1%} -> "
-        f"{tiny_then:.1%}, below {_ENOUGH:g} px {small:.1%} -> {small_then:.1%}"
+        f"10th percentile {low:.1f} -> {np.percentile(edges_then, 10):.1f} px; below "
+        f"{_TINY:g} px {tiny:.1%} -> {tiny_then:.1%}, below {_ENOUGH:g} px {small:.1%} -> "
+        f"{small_then:.1%}"
     )
-    cost = f"{real**2:.1f} times the pixels of an image"
+    cost = f"{np.mean(times**2):.1f} times the pixels of an image"
     if after is not None:
         before = situation.matched.counts
         expected += (
@@ -86,7 +92,8 @@ def advise_input_size(situation: Situation) -> tuple[Finding | None, Matched | N
     if needed > _MOST:
         action = (
             f"{_ENOUGH:g} px would take {needed:.2g} times the edge, {needed**2:.0f} times the "
-            f"pixels; the change goes half way. {action}"
+            f"pixels; the change goes a step of twice the edge, advice on the advised config "
+            f"the next. {action}"
         )
     finding = Finding(
         code="input_size",
@@ -124,8 +131,14 @@ def _enlarged(value: int | list[int], factor: float) -> int | list[int]:
     return math.ceil(value * factor / _MULTIPLE) * _MULTIPLE
 
 
-def _middle(edges: list[int]) -> int:
-    return edges[len(edges) // 2]
+def _times(data: DataCounts, settings: list[Setting], values: list[Any]) -> np.ndarray:
+    """(N,) how many times as long the edges of each image's input become."""
+    edges = np.empty((2, data.num_images))
+    for row, (shorts, longest) in enumerate(([s.value for s in settings[:2]], values[:2])):
+        short = sorted(shorts)[len(shorts) // 2]
+        for i, (height, width) in enumerate(data.native_sizes.tolist()):
+            edges[row, i] = T.ResizeShortestEdge.get_output_shape(height, width, short, longest)[0]
+    return edges[1] / edges[0]
 
 
 def _shares(edges: np.ndarray) -> tuple[float, float]:

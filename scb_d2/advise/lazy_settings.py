@@ -7,9 +7,11 @@ class are read from the built detector.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
+from detectron2.config import LazyConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
@@ -24,10 +26,12 @@ _AUGMENTATIONS = "dataloader.{}.mapper.augmentations"
 _COMMON = {
     "coco_max_dets": ("dataloader.evaluator.max_dets_per_image", 100),
     "filter_empty": ("dataloader.train.dataset.filter_empty", True),
+    "sampler": ("dataloader.train.sampler._target_", "TrainingSampler"),
     "batch": ("dataloader.train.total_batch_size", None),
     "learning_rate": ("optimizer.lr", None),
     "iterations": ("train.max_iter", None),
     "weights": ("train.init_checkpoint", ""),
+    "fpn_norm": ("model.backbone.norm", ""),
 }
 # name -> key, attribute of the built model, index in it
 _OF_MODEL: dict[str, dict[str, tuple[str, str, Any]]] = {
@@ -100,11 +104,20 @@ _OF_MODEL: dict[str, dict[str, tuple[str, str, Any]]] = {
     },
 }
 _OF_MODEL["fcos"] = _OF_MODEL["retinanet"]
-_OWNER = {"retinanet": "model", "fcos": "model", "rcnn": "model.proposal_generator"}
+_OF_MODEL["rpn"] = {
+    name: place for name, place in _OF_MODEL["rcnn"].items() if "proposal_generator" in place[0]
+}
+_OWNER = {
+    "retinanet": "model",
+    "fcos": "model",
+    "rcnn": "model.proposal_generator",
+    "rpn": "model.proposal_generator",
+}
 _WEIGHTED = {
     "retinanet": "scb_d2.ScaleBalancedRetinaNet",
     "fcos": "scb_d2.ScaleBalancedFCOS",
     "rcnn": "scb_d2.ScaleBalancedRPN",
+    "rpn": "scb_d2.ScaleBalancedRPN",
 }
 
 
@@ -139,6 +152,20 @@ class LazySettings:
         """Value of a dotted key, None where the config leaves it out."""
         return _plain(OmegaConf.select(self.cfg, key))
 
+    def frozen_norms(self) -> list[str]:
+        """Keys whose FrozenBN takes statistics and scales from the weights that are loaded."""
+        return [key for key, value in _named(self.cfg.model, "norm") if value == "FrozenBN"]
+
+    def has_place(self, key: str) -> bool:
+        """Whether the group that a dotted key stands in is there, so that the key can be set."""
+        group = key.rpartition(".")[0]
+        return not group or _there(self._as_written, group)
+
+    @cached_property
+    def _as_written(self) -> DictConfig:
+        """The file alone, without overrides and defaults."""
+        return LazyConfig.load(self.path)
+
     def enable_scb(self, reason: str, low_quality: str | None = None) -> tuple[Change, ...]:
         """Changes that weight the first stage; none for classes that are not known here."""
         owner = _OWNER.get(self.kind)
@@ -165,6 +192,12 @@ class LazySettings:
         ]
 
     def _find(self, name: str) -> tuple[str, Any] | None:
+        if name == "coco_max_dets" and not self._evaluates_coco():
+            return None
+        if name == "filter_empty" and not self._filters_empty():
+            return None
+        if name == "freeze_at":
+            return next(_named(self.cfg.model, "freeze_at"), None)
         if name in _COMMON:
             key, default = _COMMON[name]
             value = self.value(key)
@@ -194,6 +227,14 @@ class LazySettings:
             return "object_weight", weighted
         return self._resize(name)
 
+    def _evaluates_coco(self) -> bool:
+        evaluator = OmegaConf.select(self.cfg, "dataloader.evaluator")
+        return self.kind != "rpn" and _class_name(evaluator).endswith("COCOEvaluator")
+
+    def _filters_empty(self) -> bool:
+        dataset = OmegaConf.select(self.cfg, "dataloader.train.dataset")
+        return _class_name(dataset) == "get_detection_dataset_dicts"
+
     def _resize(self, name: str) -> tuple[str, Any] | None:
         """Sizes of the only ``ResizeShortestEdge`` of training or test."""
         part, _, split = name.rpartition("_")
@@ -217,10 +258,31 @@ class LazySettings:
         return f"{key}.{places[0]}.{field}", value
 
 
+def _named(node: Any, name: str, prefix: str = "model") -> Iterator[tuple[str, Any]]:
+    """Dotted keys that end in a name, and their values, anywhere below a node."""
+    if isinstance(node, DictConfig):
+        items: Any = ((key, node._get_node(key)) for key in node)
+    elif isinstance(node, ListConfig):
+        items = ((str(i), node._get_node(i)) for i in range(len(node)))
+    else:
+        return
+    for key, child in items:
+        place = f"{prefix}.{key}"
+        if key == name and not isinstance(child, DictConfig | ListConfig):
+            yield place, OmegaConf.select(node, str(key))
+        else:
+            yield from _named(child, name, place)
+
+
 def _is_resize(augmentation: Any) -> bool:
-    target = augmentation.get("_target_") if isinstance(augmentation, DictConfig) else None
+    return _class_name(augmentation) == "ResizeShortestEdge"
+
+
+def _class_name(node: Any) -> str:
+    """Name of the class that a node of a LazyConfig builds, "" where it builds none."""
+    target = node.get("_target_") if isinstance(node, DictConfig) else None
     name = target if isinstance(target, str) else getattr(target, "__name__", "")
-    return name.rpartition(".")[2] == "ResizeShortestEdge"
+    return name.rpartition(".")[2]
 
 
 def _there(cfg: DictConfig, key: str) -> bool:

@@ -50,7 +50,7 @@ def plan_of(advice: Advice, folder: str, output: str) -> str | None:
         "config": os.path.relpath(settings.path, folder),
         "output": output,
         "seeds": [1, 2, 3],
-        "overrides": _values([*given_changes(advice), *evaluation]),
+        "overrides": _values(given_changes(advice)) | _values(evaluation),
         "arms": arms,
         "comparisons": comparisons,
         "compare": {"primary": "APs", "confirmatory": [_AS_IS, confirmed]},

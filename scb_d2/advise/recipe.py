@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from .classes import advises_empty_images
 from .finding import Change, Finding
 from .situation import Situation
 
 __all__ = ["advise_recipe"]
 
 # Detectron2's rate for one image of a batch: 0.01 and 0.02 for 16.
-_RATE_PER_IMAGE = {"retinanet": 0.01 / 16, "rcnn": 0.02 / 16}
+_RATE_PER_IMAGE = {"retinanet": 0.01 / 16, "rcnn": 0.02 / 16, "rpn": 0.02 / 16}
 _TOO_FAST = 2.0
 _LEAST_EPOCHS, _EPOCHS = 8.0, 12.0
 _TRAINED_NORMS = ("BN", "GN", "SyncBN", "LN")
@@ -22,18 +25,21 @@ def advise_recipe(situation: Situation) -> list[Finding]:
 
 def _from_scratch(situation: Situation) -> Finding | None:
     find = situation.settings.find
-    weights, norm, freeze = find("weights"), find("norm"), find("freeze_at")
-    if weights is None or weights.value or norm is None or norm.value != "FrozenBN":
+    weights, freeze = find("weights"), find("freeze_at")
+    norms = situation.settings.frozen_norms()
+    if weights is None or weights.value or not norms:
         return None
-    changes = [Change(norm.key, "BN", "FrozenBN without weights never normalises anything")]
-    if freeze is not None and freeze.value > 0:
+    reason = "FrozenBN without weights never normalises anything"
+    changes = [Change(key, "BN", reason) for key in norms]
+    frozen = 0 if freeze is None else freeze.value
+    if frozen > 0:
         changes.append(Change(freeze.key, 0, "layers that are frozen must have been trained"))
     return Finding(
         code="frozen_norm",
         title="Train the normalisation, or start from weights",
         measured=(
-            f"{weights.key} is empty and {norm.key} FrozenBN: statistics and scales stay at 0 and 1"
-            + (f", and {freeze.value} stages stay at their random values." if freeze else ".")
+            f"{weights.key} is empty and {norms[0]} FrozenBN: statistics and scales stay at 0 and 1"
+            + (f", and {frozen} stages stay at their random values." if frozen > 0 else ".")
         ),
         why="Activations grow from layer to layer and the loss diverges.",
         expected="A loss that falls.",
@@ -85,27 +91,38 @@ def _schedule(situation: Situation) -> Finding | None:
         return None
     empty, dropped = int((data.per_image == 0).sum()), find("filter_empty")
     images = data.num_images - (empty if dropped is not None and dropped.value else 0)
+    # Where the images without objects are advised to come back, an epoch is as much longer.
+    images_then = data.num_images if advises_empty_images(situation) else images
     epochs = iterations.value * batch.value / images
-    if epochs >= _LEAST_EPOCHS:
+    if epochs * images / images_then >= _LEAST_EPOCHS:
         return None
-    wanted = _round_up(_EPOCHS * images / batch.value)
-    reason = f"{_EPOCHS:g} epochs of {images} images"
-    changes = [Change(iterations.key, wanted, reason)]
-    if steps is not None and any(step < iterations.value for step in steps.value):
-        scaled = [round(step * wanted / iterations.value) for step in steps.value]
-        changes.append(Change(steps.key, scaled, "at the same parts of the schedule"))
+
+    def longer(shown: int) -> tuple[Change, ...]:
+        wanted = _round_up(_EPOCHS * shown / batch.value)
+        changes = [Change(iterations.key, wanted, f"{_EPOCHS:g} epochs of {shown} images")]
+        if steps is not None and any(step < iterations.value for step in steps.value):
+            scaled = [round(step * wanted / iterations.value) for step in steps.value]
+            changes.append(Change(steps.key, scaled, "at the same parts of the schedule"))
+        return tuple(changes)
+
+    together = longer(images_then)
+    alone = longer(images) if epochs < _LEAST_EPOCHS else ()
+    beside = f", {images_then:,} with those without objects" if images_then > images else ""
+    wanted = (alone or together)[0].value
     return Finding(
         code="schedule",
         title="Train longer",
         measured=(
             f"{iterations.value:,} iterations of {batch.value} show each of {images:,} images "
-            f"{epochs:.2g} times; Detectron2's shortest schedule on COCO shows each 12 times."
+            f"{epochs:.2g} times{beside}; Detectron2's shortest schedule on COCO shows each 12 "
+            "times."
         ),
         why="Small objects are learned last.",
         expected="More of everything, as long as the data does not run out.",
         cost=f"{wanted / iterations.value:.2g} times the training time.",
-        concerns=1 - epochs / _EPOCHS,
-        changes=tuple(changes),
+        concerns=float(np.clip(1 - epochs * images / images_then / _EPOCHS, 0, 1)),
+        changes=alone,
+        together=together,
     )
 
 

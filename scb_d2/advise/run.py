@@ -20,7 +20,7 @@ from .finding import Change, Finding
 from .imbalance import advise_imbalance
 from .input_size import advise_input_size
 from .recipe import advise_recipe
-from .situation import Situation, load_situation
+from .situation import Matched, Situation, load_situation
 from .thresholds import advise_thresholds
 
 __all__ = ["Advice", "advise", "find_all", "merged"]
@@ -85,32 +85,38 @@ def advise(
         seed=seed,
         progress=progress,
     )
-    findings = find_all(situation)
+    findings, matched = find_all(situation)
     now = then = None
     if situation.matched is not None:
         sizes = situation.matched.counts.sizes
         now = situation.matched.counts.recall(sizes)
-        moving = [f for f in findings if f.code in ("input_size", "anchors")]
-        changes = merged([c for finding in moving for c in finding.changes_together])
-        if changes:
-            then = situation.match_again(changes, "all advice").counts.recall(sizes)
+        then = None if matched is None else matched.counts.recall(sizes)
     return Advice(situation, findings, now, then)
 
 
-def find_all(situation: Situation) -> tuple[Finding, ...]:
-    """All findings that apply, the one that concerns most objects first."""
+def find_all(situation: Situation) -> tuple[tuple[Finding, ...], Matched | None]:
+    """All findings that apply, the one that concerns most objects first.
+
+    Returns:
+        The findings, and matches where all advice is followed; None where that changes none.
+    """
     input_size, enlarged = advise_input_size(situation)
+    anchors, then = advise_anchors(situation, enlarged), None
+    moving = [f for f in (input_size, anchors) if f is not None]
+    changes = merged([c for finding in moving for c in finding.changes_together])
+    if changes and situation.matched is not None:
+        then = situation.match_again(changes, "all advice")
     found = [
         input_size,
-        advise_anchors(situation, enlarged),
-        advise_imbalance(situation),
-        *advise_caps(situation),
+        anchors,
+        advise_imbalance(situation, then),
+        *advise_caps(situation, then),
         *advise_thresholds(situation),
         *advise_classes(situation),
         *advise_recipe(situation),
     ]
     kept = [finding for finding in found if finding is not None]
-    return tuple(sorted(kept, key=lambda finding: -finding.concerns))
+    return tuple(sorted(kept, key=lambda finding: -finding.concerns)), then
 
 
 def merged(changes: Sequence[Change]) -> tuple[Change, ...]:

@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from scb_d2.engine.config.load import find_config_file, load_config
+from scb_d2.evaluation.build import evaluator_type
 
 from .finding import Change, Setting
 from .lazy_settings import LazySettings
@@ -23,7 +24,6 @@ _COMMON = {
     "sampler": "DATALOADER.SAMPLER_TRAIN",
     "repeat_threshold": "DATALOADER.REPEAT_THRESHOLD",
     "weights": "MODEL.WEIGHTS",
-    "norm": "MODEL.RESNETS.NORM",
     "freeze_at": "MODEL.BACKBONE.FREEZE_AT",
     "learning_rate": "SOLVER.BASE_LR",
     "batch": "SOLVER.IMS_PER_BATCH",
@@ -46,6 +46,16 @@ _DEFAULT_ANCHORS = {
     "anchor_sizes": "MODEL.ANCHOR_GENERATOR.SIZES",
     "anchor_ratios": "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS",
 }
+_RPN = {
+    **_RESIZE,
+    **_DEFAULT_ANCHORS,
+    "pre_nms_topk_train": "MODEL.RPN.PRE_NMS_TOPK_TRAIN",
+    "pre_nms_topk_test": "MODEL.RPN.PRE_NMS_TOPK_TEST",
+    "post_nms_topk_train": "MODEL.RPN.POST_NMS_TOPK_TRAIN",
+    "post_nms_topk_test": "MODEL.RPN.POST_NMS_TOPK_TEST",
+    "rpn_batch": "MODEL.RPN.BATCH_SIZE_PER_IMAGE",
+    "rpn_positive_fraction": "MODEL.RPN.POSITIVE_FRACTION",
+}
 _OF_KIND = {
     "retinanet": {
         **_RESIZE,
@@ -54,17 +64,11 @@ _OF_KIND = {
         "score_threshold": "MODEL.RETINANET.SCORE_THRESH_TEST",
         "candidates": "MODEL.RETINANET.TOPK_CANDIDATES_TEST",
     },
+    "rpn": _RPN,
     "rcnn": {
-        **_RESIZE,
-        **_DEFAULT_ANCHORS,
+        **_RPN,
         "nms_threshold": "MODEL.ROI_HEADS.NMS_THRESH_TEST",
         "score_threshold": "MODEL.ROI_HEADS.SCORE_THRESH_TEST",
-        "pre_nms_topk_train": "MODEL.RPN.PRE_NMS_TOPK_TRAIN",
-        "pre_nms_topk_test": "MODEL.RPN.PRE_NMS_TOPK_TEST",
-        "post_nms_topk_train": "MODEL.RPN.POST_NMS_TOPK_TRAIN",
-        "post_nms_topk_test": "MODEL.RPN.POST_NMS_TOPK_TEST",
-        "rpn_batch": "MODEL.RPN.BATCH_SIZE_PER_IMAGE",
-        "rpn_positive_fraction": "MODEL.RPN.POSITIVE_FRACTION",
         "roi_batch": "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE",
         "roi_positive_fraction": "MODEL.ROI_HEADS.POSITIVE_FRACTION",
     },
@@ -78,6 +82,7 @@ _OF_KIND = {
     "fcos": dict(_RESIZE),
     "other": dict(_RESIZE),
 }
+_COCO = ("coco", "coco_panoptic_seg")
 _DENSE = {"retinanet": "RetinaNet", "fcos": "FCOS"}
 
 
@@ -112,6 +117,12 @@ class YamlSettings:
             value = value[part]
         return value
 
+    def frozen_norms(self) -> list[str]:
+        """Keys whose FrozenBN takes statistics and scales from the weights that are loaded."""
+        has_key = "resnet" in self.cfg.MODEL.BACKBONE.NAME
+        frozen = has_key and self.cfg.MODEL.RESNETS.NORM == "FrozenBN"
+        return ["MODEL.RESNETS.NORM"] if frozen else []
+
     def enable_scb(self, reason: str, low_quality: str | None = None) -> tuple[Change, ...]:
         """Changes that weight the first stage."""
         changes = (Change("MODEL.SCB.ENABLED", True, reason),)
@@ -124,8 +135,13 @@ class YamlSettings:
         return [text for c in changes for text in (c.key, value_text(c.value))]
 
     def _applies(self, name: str) -> bool:
-        if name in ("norm", "freeze_at"):
+        if name == "freeze_at":
             return "resnet" in self.cfg.MODEL.BACKBONE.NAME
+        if name in ("detections_per_image", "coco_max_dets") and self.kind == "rpn":
+            return False
+        if name == "coco_max_dets":
+            tests = self.cfg.DATASETS.TEST
+            return not tests or any(evaluator_type(test) in _COCO for test in tests)
         if name == "recall_thresholds":
             return bool(self.cfg.TEST.RECALL.ENABLED)
         return True
@@ -138,7 +154,7 @@ def kind_of(model: nn.Module) -> str:
         model: a detector, as built.
     """
     if getattr(model, "proposal_generator", None) is not None:
-        return "rcnn"
+        return "rcnn" if hasattr(model, "roi_heads") else "rpn"
     generator = type(getattr(model, "anchor_generator", None)).__name__
     if generator == "SSDAnchorGenerator":
         return "ssd"

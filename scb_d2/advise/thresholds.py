@@ -67,30 +67,38 @@ def _nms(situation: Situation) -> Finding | None:
     if objects < max(_LEAST_OBJECTS, _LEAST_SHARE * len(data)):
         return None
     wanted = min(np.ceil((np.percentile(ious, 90) - 1e-9) * 20) / 20, _HIGHEST_NMS)
-    kept = int((ious <= wanted).sum())
-    action = ""
-    if twins:
+    kept = int((ious <= wanted).sum()) if wanted > setting.value else 0
+    changes, action = (), ""
+    if kept:
+        reason = f"{len(pairs)} pairs of one class overlap by more than {setting.value:g}"
+        changes = (Change(setting.key, float(round(wanted, 2)), reason),)
+    else:
         action = (
+            f"No threshold up to {_HIGHEST_NMS:g} keeps them apart, and above it duplicates stay: "
+            "they count as one object for this detector. "
+        )
+    if twins:
+        action += (
             f"{twins:,} more pairs overlap by over {_TWIN:g}: look whether they are one object "
             "annotated twice."
         )
-    changes = ()
-    if wanted > setting.value and kept:
-        reason = f"{len(pairs)} pairs of one class overlap by more than {setting.value:g}"
-        changes = (Change(setting.key, float(round(wanted, 2)), reason),)
     return Finding(
         code="nms",
-        title="Let NMS keep objects that touch",
+        title="Let NMS keep objects that touch" if kept else "Objects that NMS takes for one",
         measured=(
             f"{len(pairs):,} pairs of objects of one class, {objects:,} objects, overlap by an IoU "
             f"above the {setting.value:g} of {setting.key}."
         ),
         why="Of two such objects NMS keeps one, however well both are detected.",
         expected=f"{kept:,} of the {len(pairs):,} pairs can both be found.",
-        cost="More duplicates of the same object survive: look at precision beside recall.",
+        cost=(
+            "More duplicates of the same object survive: look at precision beside recall."
+            if kept
+            else "None: nothing changes."
+        ),
         concerns=objects / 2 / len(data),
         changes=changes,
-        action=action,
+        action=action.strip(),
     )
 
 

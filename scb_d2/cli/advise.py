@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     for number, finding in enumerate(advice.findings, start=1):
         print(f"\n{number}. {finding.title}")
         print(f"   {finding.measured}")
-        for change in finding.changes:
+        for change in finding.changes or finding.changes_together:
             print(f"     {change.key}: {change.value}")
         if finding.action:
             print(f"   {finding.action}")

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from scb_d2.data.checks.datasets import check_dataset, check_name, dataset_classes
+from scb_d2.data.checks.extras import check_keypoints
 from scb_d2.data.mapper import build_mapper
 from scb_d2.data.reader.catalog import read_dataset
 from scb_d2.engine.config.lazy import load_lazy_config
@@ -83,6 +84,7 @@ def load_records(name: str) -> tuple[list[dict[str, Any]], list[str]]:
 
 def _yaml_setup(path: str, opts: list[str]) -> MatchSetup:
     cfg = load_config(path, [*opts, "MODEL.DEVICE", "cpu"])
+    check_keypoints(cfg, cfg.DATASETS.TRAIN)
     mapper, scb = build_mapper(cfg, True), cfg.MODEL.SCB
     return MatchSetup(
         model=_built(lambda: build_model(cfg)),

@@ -21,6 +21,9 @@ class Settings:
     def find(self, name: str) -> Setting | None:
         return Setting(name.upper(), self.values[name]) if name in self.values else None
 
+    def frozen_norms(self) -> list[str]:
+        return ["NORM"] if self.values.get("norm") == "FrozenBN" else []
+
     def enable_scb(self, reason: str, low_quality: str | None = None) -> tuple[Change, ...]:
         changes = (Change("MODEL.SCB.ENABLED", True, reason),)
         if low_quality:

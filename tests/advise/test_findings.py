@@ -57,6 +57,14 @@ class TestInputSize:
         assert "16 px would take 4 times the edge, 16 times the pixels" in finding.action
         assert "Tiles of 96 native px" in finding.action
 
+    def test_where_the_longer_edge_holds_an_image_back(self):
+        counts = data(squares(10, edge=10))
+        settings = Settings(**{**RESIZE, "short_edges_train": [120], "long_edge_train": 100})
+        finding, _ = advise_input_size(situation(counts, settings))
+        # 120 -> 192 px are never reached: the longest edge goes from 100 to 160 px.
+        assert values(finding)["LONG_EDGE_TRAIN"] == 160
+        assert "10.0 -> 16.0 px" in finding.expected and finding.title.endswith("1.6")
+
     def test_a_larger_test_size_stays(self):
         settings = Settings(**{**RESIZE, "short_edge_test": 800, "long_edge_test": 1333})
         finding, _ = advise_input_size(situation(data(squares(10, edge=10)), settings))
@@ -107,6 +115,17 @@ class TestCaps:
         assert finding.concerns == pytest.approx(35 / 45)
         assert not advise_caps(situation(counts, Settings(candidates=30), now))
 
+    def test_candidates_that_the_advised_anchors_make_many(self):
+        """Today's fit; where all advice is followed 30 match, or no longer do."""
+        few = matched([20] * 2, [1, 1], level_positives=[[8, 5], [8, 2]])
+        many = matched([20] * 2, [1, 1], level_positives=[[30, 5], [8, 2]])
+        settings, counts = Settings(candidates=20), data(squares(2))
+        finding = only(advise_caps(situation(counts, settings, few), many))
+        assert not finding.changes and finding.changes_together[0].value == 50
+        assert finding.measured.startswith("At the advised input or anchors: In 1 of 2 images")
+        finding = only(advise_caps(situation(counts, settings, many), few))
+        assert finding.changes[0].value == 50 and not finding.changes_together
+
     def test_regions_of_the_second_stage(self):
         """4 regions, a quarter of them foreground: 1 place for 3 objects."""
         settings = Settings("rcnn", roi_batch=4, roi_positive_fraction=0.25)
@@ -150,6 +169,14 @@ class TestThresholds:
         for counts in (two_classes, two_images):
             assert not advise_thresholds(situation(counts, Settings(nms_threshold=0.5)))
         assert not advise_thresholds(situation(data(self.PAIRS), Settings(nms_threshold=0.6)))
+
+    def test_pairs_that_no_threshold_keeps_apart(self):
+        """Boxes of 10 that lie 1 apart: IoU 90 / 110 = 0.82."""
+        boxes = [(i * 40 + d, 0, i * 40 + d + 10, 10) for i in range(5) for d in (0, 1)]
+        finding = only(advise_thresholds(situation(data(boxes), Settings(nms_threshold=0.5))))
+        assert not finding.changes and "5 pairs" in finding.measured
+        assert finding.expected.startswith("0 of the 5 pairs")
+        assert finding.action.startswith("No threshold up to 0.65")
 
     def test_the_same_box_twice_is_a_fault_of_the_annotation(self):
         twins = [(0, 100, 10, 110)] * 2
@@ -207,6 +234,8 @@ class TestClasses:
             "SAMPLER": "RepeatFactorTrainingSampler",
             "REPEAT_THRESHOLD": 0.05,
         }
+        lazy = only(advise_classes(situation(data(*images), Settings(sampler="TrainingSampler"))))
+        assert not lazy.changes and "with the threshold 0.05 as its sampler" in lazy.action
         assert "class 1 (1 images, 1 objects)" in finding.measured
         assert "2.2 times an epoch" in finding.expected
         assert finding.concerns == pytest.approx(1 / 101) and "annotate more" in finding.action
@@ -229,8 +258,17 @@ class TestImbalance:
         then = matched([20] * 60 + [50] * 40, [1] * 60 + [2] * 40, low_quality="reassign")
         finding = advise_imbalance(situation(data(squares(1)), Settings(), now, then))
         assert values(finding)["MODEL.SCB.LOW_QUALITY"] == "reassign"
+        # of the matches that are left: 60 of 140 are small
+        assert finding.concerns == pytest.approx(0.6 - 60 / 140)
         still = matched([20] * 60 + [50] * 40, [8] * 60 + [2] * 40, low_quality="reassign")
         assert advise_imbalance(situation(data(squares(1)), Settings(), now, still)) is None
+
+    def test_matches_that_the_advised_anchors_make_uneven(self):
+        now = matched([20] * 60 + [50] * 40, [4] * 100)
+        then = matched([20] * 60 + [50] * 40, [2] * 60 + [8] * 40)
+        finding = advise_imbalance(situation(data(squares(1)), Settings(), now), then)
+        assert not finding.changes and finding.changes_together[0].key == "MODEL.SCB.ENABLED"
+        assert finding.measured.startswith("At the advised input or anchors: Yes")
 
     @pytest.mark.parametrize(
         ("matches", "enabled"), [([8] * 100, False), ([2] * 60 + [8] * 40, True)]

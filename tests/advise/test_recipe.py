@@ -43,7 +43,11 @@ class TestRecipe:
 
     def test_images_that_are_left_out_do_not_lengthen_an_epoch(self):
         counts = data(*[squares(1)] * 50, *[[]] * 50)
-        settings = Settings(batch=4, iterations=100, filter_empty=True)
+        settings = Settings(batch=4, iterations=200, filter_empty=True)
         assert not advise_recipe(situation(counts, settings))
+        # 8 epochs of what is shown, 4 once the other half is: 12 epochs of all are 300 iterations.
+        settings = Settings(batch=4, iterations=100, filter_empty=True)
+        finding = only(advise_recipe(situation(counts, settings)))
+        assert not finding.changes and finding.changes_together[0].value == 300
         settings = Settings(batch=4, iterations=100, filter_empty=False)
         assert only(advise_recipe(situation(counts, settings))).code == "schedule"

@@ -244,10 +244,20 @@ def _arguments(node: DictConfig) -> list[str] | None:
     None where Python cannot tell.
     """
     target = target_of(node)
+    if target is None:
+        return []
+    # A class passes what it does not name on to the next one.
+    makers = [c.__init__ for c in target.__mro__] if inspect.isclass(target) else [target]
+    names: list[str] = []
     try:
-        return [] if target is None else list(inspect.signature(target).parameters)
+        for maker in makers:
+            parameters = inspect.signature(maker).parameters.values()
+            names += [p.name for p in parameters]
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
     except (TypeError, ValueError):
         return None
+    return names
 
 
 def _first_line(error: Exception) -> str:
