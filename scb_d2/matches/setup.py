@@ -83,7 +83,8 @@ def load_records(name: str) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _yaml_setup(path: str, opts: list[str]) -> MatchSetup:
-    cfg = load_config(path, [*opts, "MODEL.DEVICE", "cpu"])
+    on_cpu = [] if len(opts) % 2 else ["MODEL.DEVICE", "cpu"]  # a key without a value is told
+    cfg = load_config(path, [*opts, *on_cpu])
     check_keypoints(cfg, cfg.DATASETS.TRAIN)
     mapper, scb = build_mapper(cfg, True), cfg.MODEL.SCB
     return MatchSetup(

@@ -171,6 +171,14 @@ def test_the_config_is_not_overwritten(shapes, tmp_path, capsys):
     assert "the config that is advised about" in capsys.readouterr().err
 
 
+def test_a_key_without_a_value_is_named(tmp_path, capsys):
+    config = str(ROOT / "configs/shapes_retinanet.yaml")
+    command = ["advise", "--config-file", config, "--output", str(tmp_path / "a")]
+    assert main([*command, "SOLVER.BASE_LR"]) == 1
+    assert "SOLVER.BASE_LR has no value" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+
+
 def test_the_evidence_is_that_of_the_committed_results():
     found = json.loads(EVIDENCE_FILE.read_text())
     assert found == collect(load_results()), "run python -m experiments.evidence"
