@@ -84,7 +84,8 @@ def vanishes(size: tuple[int, int], augmentations: Iterable[Any]) -> bool:
 
 
 def _scaled(values: np.ndarray, pixel_range: Sequence[float]) -> Image.Image:
-    values = np.nan_to_num(values)
-    low, high = pixel_range or (values.min(), values.max())
+    finite = values[np.isfinite(values)]
+    low, high = pixel_range or ((finite.min(), finite.max()) if finite.size else (0.0, 0.0))
+    values = np.nan_to_num(values, nan=low)
     scale = 255.0 / (high - low) if high > low else 0.0
     return Image.fromarray(np.rint((values.clip(low, high) - low) * scale).astype(np.uint8))

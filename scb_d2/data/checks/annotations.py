@@ -106,7 +106,7 @@ class _Look:
             self.used.add(annotation["category_id"])
             if annotation["iscrowd"]:
                 self.tally.add("crowd", example)
-            elif trainable:
+            elif trainable and all(annotation["bbox"][2:4]):  # empty ones are dropped
                 self.objects += 1
             if annotation.get("difficult"):
                 self.tally.add("difficult", example)
@@ -181,10 +181,16 @@ class _Look:
         # Faulty annotations were left out, so that they say nothing of what is there.
         faulty = any(f.severity == "error" for f in self.records.tally.findings())
         if self.training and not self.objects and not faulty:
-            crowds = ", crowd regions apart" if self.tally.count("crowd") else ""
-            message = f"{self.records.subject} has no object to train on{crowds}."
+            message = f"{self.records.subject} has no object to train on{self._why_no_object()}."
             found.append(Finding("error", "no-object", message))
         return found
+
+    def _why_no_object(self) -> str:
+        if self.tally.count("skipped-image"):
+            return ": resizing by INPUT.MIN_SIZE_TRAIN and MAX_SIZE_TRAIN leaves nothing of images"
+        if self.tally.count("empty-box"):
+            return ": its boxes have no width or height"
+        return ", crowd regions apart" if self.tally.count("crowd") else ""
 
     def _first_box(self) -> str:
         boxed = (a for image in self.records.images for a in image.get("annotations", ()))

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.utils.file_io import PathManager
+from PIL import Image
 
 from scb_d2.errors import DataError
 from scb_d2.utils.garbage import collection_paused
 
 from .coco_annotations import AnnotationReader
+from .images import header_size
 from .records import READING_RULES, Records
 from .tally import Tally
-from .values import entry_id, id_order, number
+from .values import entry_id, id_order, is_number, number
 
 __all__ = ["parse_coco", "read_categories", "read_coco", "read_json"]
 
@@ -152,6 +154,9 @@ def _categories(categories: list[dict], tally: Tally) -> dict[int | str, str]:
     names: dict[int | str, str] = {}
     for category in categories:
         key, name = entry_id(category.get("id")), category.get("name")
+        if is_number(name):
+            tally.add("number-name", f"category {key!r} named {name!r}")
+            name = str(name)
         if key is None or not isinstance(name, str):
             tally.add("incomplete-category", f"category {category.get('id')!r} with name {name!r}")
         elif key in names:
@@ -175,15 +180,19 @@ def _images(
     for image in images:
         key, file_name = entry_id(image.get("id")), image.get("file_name")
         width, height = number(image.get("width")), number(image.get("height"))
-        sound = isinstance(file_name, str) and file_name != "" and width and height
-        if key is None or (with_images and not (sound and min(width, height) > 0)):
-            example = f"image {image.get('id')!r} with file_name {file_name!r}"
+        named = isinstance(file_name, str) and file_name != ""
+        if with_images and named and not (image.get("width") and image.get("height")):
+            width, height = _size_of_file(os.path.join(root, file_name), tally)
+        sized = width and height and min(width, height) > 0
+        if key is None or (with_images and not (named and sized)):
+            shown = f"{image.get('width')!r} x {image.get('height')!r}"
+            example = f"image {image.get('id')!r} with file_name {file_name!r}, {shown}"
             tally.add("incomplete-image", example)
             continue
         if key in records:
             tally.add("duplicate-image-id", f"image {key!r}")
             continue
-        if width is not image.get("width") or height is not image.get("height"):
+        if isinstance(image.get("width"), str) or isinstance(image.get("height"), str):
             tally.add("text-number", f"the size of image {key!r}")
         records[key] = {
             "file_name": _image_path(root, file_name or "", tally),
@@ -193,6 +202,16 @@ def _images(
             "annotations": [],
         }
     return [records[key] for key in sorted(records, key=id_order)]
+
+
+def _size_of_file(path: str, tally: Tally) -> tuple[int | None, int | None]:
+    """Width and height, where the annotations give none."""
+    try:
+        size = header_size(path)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None, None
+    tally.add("size-from-image", path)
+    return size
 
 
 def _image_path(root: str, file_name: str, tally: Tally) -> str:

@@ -14,14 +14,18 @@ __all__ = ["READING_RULES", "Records"]
 READING_RULES: Rules = {
     "incomplete-image": (
         "error",
-        "has images without an id, a file_name, a width > 0 or a height > 0",
+        "has images without an id (whole number or text), a file_name, or a width and height > 0 "
+        "that the image file does not tell either",
     ),
     "duplicate-image-id": ("error", "has image ids that are used more than once"),
     "unreadable-image-size": (
         "error",
         "gives no image size, and the headers of these image files cannot be read",
     ),
-    "incomplete-category": ("error", "has categories without an id or a name"),
+    "incomplete-category": (
+        "error",
+        "has categories without an id (whole number or text) or a name",
+    ),
     "duplicate-category-id": ("error", "has category ids that are used more than once"),
     "unreadable-annotation": ("error", "has annotation files that are missing or malformed"),
     "incomplete-annotation": (
@@ -49,6 +53,7 @@ READING_RULES: Rules = {
     "byte-order-mark": ("note", "starts with a byte order mark, which is skipped"),
     "backslash": ("note", "has file names with backslashes, which are taken for slashes"),
     "other-id": ("note", "spells ids otherwise where it refers to them (1.0 or '1' for 1)"),
+    "number-name": ("note", "names categories by numbers, which are taken for text"),
     "text-number": ("note", "has numbers that are written as text"),
     "other-flag": ("note", "has flags that are not 0 or 1: null, empty and false are 0"),
     "no-annotation-id": ("note", "has annotations without an id of their own"),

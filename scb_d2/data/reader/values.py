@@ -83,6 +83,8 @@ class Ids:
 
     def __init__(self, ids: Iterable[int | str]) -> None:
         self._index = {key: n for n, key in enumerate(ids)}
+        numbers = ((number(key), n) for key, n in self._index.items() if isinstance(key, str))
+        self._spelt = {key: n for key, n in numbers if key is not None}
         self.respelt = False
         """Whether a reference was found under another spelling."""
 
@@ -108,7 +110,7 @@ class Ids:
         if isinstance(key, str) and key not in self._index:
             key = number(key)
         found = self._index.get(key)
-        if found is None and not isinstance(key, str):
-            found = self._index.get(str(key))
+        if found is None:
+            found = self._spelt.get(key)
         self.respelt |= found is not None
         return found

@@ -19,12 +19,15 @@ from scb_d2.errors import DataError
 from .images import header_size
 from .records import READING_RULES, Records
 from .tally import Tally
+from .text import read_text, unicode_mark
 from .values import flag, is_number, number
 
 __all__ = ["VocImage", "VocObject", "read_voc", "read_voc_xml", "voc_image_ids"]
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?\bencoding\s*=\s*["']([A-Za-z0-9._:-]+)["'][^>]*\?>""")
+
+_DECLARATION = re.compile(r"^\s*<\?xml.*?\?>")
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,7 @@ def voc_image_ids(dirname: str | Path, split: str) -> list[str]:
     """
     path = os.path.join(dirname, "ImageSets", "Main", f"{split}.txt")
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            ids = [line.strip() for line in file if line.strip()]
+        ids = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"The VOC image list {path} cannot be read: {_reason(error)}.") from error
     if not ids:
@@ -223,6 +225,9 @@ def _parse(path: str | Path) -> ElementTree.Element:
     """The root of an XML file; expat itself knows few encodings."""
     try:
         content = Path(path).read_bytes()
+        mark = unicode_mark(content)
+        if mark is not None:  # it knows better than a declaration
+            return ElementTree.fromstring(_DECLARATION.sub("", content.decode(mark)))
         declared = _DECLARED.match(content)
         if declared is None:
             return ElementTree.fromstring(content)

@@ -17,6 +17,7 @@ from .images import header_size
 from .records import READING_RULES, Records
 from .segmentations import mask_area
 from .tally import Rules, Tally
+from .text import read_text
 from .values import number
 
 __all__ = ["read_yolo", "yolo_classes"]
@@ -26,6 +27,7 @@ _SUFFIXES = frozenset(
 )
 _RULES: Rules = {
     **READING_RULES,
+    "no-label-file": ("error", "has no label file of any image, such as"),
     "malformed-label": (
         "error",
         "has lines in label files that are neither 'class x y width height' nor 'class' and the "
@@ -34,6 +36,7 @@ _RULES: Rules = {
 }
 # Rounding of the file's decimals, and boxes that touch the edge.
 _SLACK = 0.01
+_SHOWN = 60  # letters of a line
 
 
 def read_yolo(data: str | Path, split: str) -> Records:
@@ -70,6 +73,8 @@ def read_yolo(data: str | Path, split: str) -> Records:
             if annotation is not None:
                 annotations.append({"id": count, **annotation})
         images.append(record)
+    if images and not any(os.path.exists(_label_file(i["file_name"])) for i in images):
+        tally.add("no-label-file", _label_file(images[0]["file_name"]))
     if not images:
         tally.add("unreadable-image-size", f"all of the split {split!r}")
     return Records(
@@ -97,7 +102,7 @@ def _description(data: str | Path) -> tuple[Path, Mapping[str, Any]]:
     if path.is_dir():
         path = path / "data.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = yaml.safe_load(read_text(path))
     except OSError as error:
         raise DataError(f"The YOLO file {path} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -114,15 +119,18 @@ def _description(data: str | Path) -> tuple[Path, Mapping[str, Any]]:
 
 def _class_names(content: Mapping[str, Any], path: Path) -> list[str]:
     names = content.get("names")
-    if isinstance(names, Mapping) and set(names) == set(range(len(names))):
-        names = [names[n] for n in range(len(names))]
-    if not isinstance(names, list) or not names or any(isinstance(n, list | dict) for n in names):
+    if isinstance(names, Mapping):
+        by_number = {number(key) if isinstance(key, str) else key: names[key] for key in names}
+        if set(by_number) == set(range(len(names))):
+            names = [by_number[n] for n in range(len(names))]
+    sound = isinstance(names, list) and all(isinstance(n, str | int | float) for n in names)
+    if not sound or not names:
         raise DataError(
             f"The YOLO file {path} must give the class names as a list, or by numbers from 0, not "
             f"{names!r}."
         )
-    count = content.get("nc", len(names))
-    if count != len(names):
+    count = content.get("nc")
+    if count is not None and number(count) != len(names):
         raise DataError(f"The YOLO file {path} says nc {count!r} and names {len(names)} classes.")
     return [str(name) for name in names]
 
@@ -147,10 +155,10 @@ def _image_files(content: Mapping[str, Any], split: str, path: Path, root: str) 
             place = os.path.normpath(os.path.join(root, str(entry)[3:]))
         if os.path.isdir(place):
             walked = (os.path.join(d, f) for d, _, names in os.walk(place) for f in names)
-            files += sorted(f for f in walked if os.path.splitext(f)[1].lower() in _SUFFIXES)
+            files += sorted(filter(_is_image, walked))
         elif os.path.isfile(place):
             folder = os.path.dirname(place)
-            lines = Path(place).read_text(encoding="utf-8-sig").splitlines()
+            lines = _lines(place)
             files += [os.path.normpath(os.path.join(folder, x.strip())) for x in lines if x.strip()]
         else:
             raise DataError(
@@ -159,6 +167,20 @@ def _image_files(content: Mapping[str, Any], split: str, path: Path, root: str) 
     if not files:
         raise DataError(f"The YOLO file {path} has no image in its split {split!r}.")
     return list(dict.fromkeys(files))
+
+
+def _is_image(path: str) -> bool:
+    """By suffix; hidden files are of file managers."""
+    hidden = os.path.basename(path).startswith(".")
+    return not hidden and os.path.splitext(path)[1].lower() in _SUFFIXES
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return read_text(path).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"The list of images {path} cannot be read: {reason}.") from error
 
 
 def _label_file(image_file: str) -> str:
@@ -171,7 +193,7 @@ def _label_file(image_file: str) -> str:
 
 def _label_lines(path: str, tally: Tally) -> list[tuple[str, str]]:
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:
@@ -197,7 +219,7 @@ def _annotation(
     is_polygon = len(shares) > 5 and len(shares) % 2 == 0
     sound = None not in numbers and (len(shares) == 4 or is_polygon)
     if not sound or not all(-_SLACK <= share <= 1 + _SLACK for share in shares):
-        tally.add("malformed-label", example)
+        tally.add("malformed-label", f"{example}: {' '.join(words)[:_SHOWN]!r}")
         return None
     category = numbers[0]
     if category not in range(num_classes):

@@ -95,6 +95,12 @@ MEANT: dict[str, tuple[Change, set[str]]] = {
     "box of texts": (_each("annotations", bbox=lambda b: list(map(str, b))), {"text-number"}),
     "box of floats": (_each("annotations", bbox=lambda b: list(map(float, b))), set()),
     "size text": (_each("images", width=str), {"text-number"}),
+    "size missing": (_without("images", "width", "height"), {"size-from-image"}),
+    "size 0": (_each("images", width=0), {"size-from-image"}),
+    "image ids that are texts of floats": (
+        _ids_of_images(lambda n: f"{n}.0", int),
+        {"other-id"},
+    ),
     "backslashes": (_each("images", file_name=lambda n: f".\\{n}"), {"backslash"}),
     "polygons too short": (_each("annotations", segmentation=[[1, 2, 3, 4]]), {"unusable-mask"}),
     "masks empty": (_each("annotations", segmentation=[]), {"unusable-mask"}),
@@ -122,6 +128,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "crowd of words": (
         _each("annotations", iscrowd="maybe"),
         "has values of 'iscrowd' that are neither 0 nor 1: 8 (annotation 1 with iscrowd 'maybe',",
+    ),
+    "no extent": (
+        _each("annotations", bbox=lambda b: [*b[:2], 0, 0]),
+        "has no object to train on: its boxes have no width or height.",
     ),
     "unknown image": (
         lambda c: c["annotations"][0].update(image_id="x"),

@@ -278,3 +278,12 @@ def test_nothing_detected_is_ap_0_and_no_object_is_nan(tmp_path: Path) -> None:
     assert evaluator.evaluate()["bbox"] == {"AP": 0, "AP50": 0, "AP75": 0}
     (tmp_path / "voc/ImageSets/Main/val.txt").write_text("4\n")  # without objects
     assert math.isnan(VOCEvaluator("odd").evaluate()["bbox"]["AP"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_a_mark_knows_better_than_a_declaration(encoding: str, tmp_path: Path) -> None:
+    head = "<?xml version='1.0' encoding='utf-8'?>"
+    folder = _write(tmp_path / "voc", lambda xml: head + xml, encoding)
+    (folder / "ImageSets/Main/val.txt").write_text("1\n2\n3\n4\n", encoding=encoding)
+    records = read_voc(folder, "val", NAMES).refuse_faults().images
+    assert [len(r["annotations"]) for r in records] == [len(o) for o in OBJECTS.values()]

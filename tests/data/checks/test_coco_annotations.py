@@ -42,16 +42,16 @@ FAULTS: list[tuple[Change, str, str]] = [
         "has image ids that are used more than once: 1 (image 2).",
     ),
     (
-        lambda c: _images(c)[0].pop("width"),
+        lambda c: _images(c)[0].update(width=None, file_name="c.png"),
         "incomplete-image",
-        "has images without an id, a file_name, a width > 0 or a height > 0: 1 (image 1 with "
-        "file_name 'a.png').",
+        "has images without an id (whole number or text), a file_name, or a width and height > 0 "
+        "that the image file does not tell either: 1 (image 1 with file_name 'c.png', None x 30).",
     ),
     (
-        lambda c: _images(c)[0].update(height=0),
+        lambda c: _images(c)[0].update(height=-1),
         "incomplete-image",
-        "has images without an id, a file_name, a width > 0 or a height > 0: 1 (image 1 with "
-        "file_name 'a.png').",
+        "has images without an id (whole number or text), a file_name, or a width and height > 0 "
+        "that the image file does not tell either: 1 (image 1 with file_name 'a.png', 40 x -1).",
     ),
     (
         lambda c: _images(c)[0].update(file_name="../a.png"),
@@ -71,7 +71,8 @@ FAULTS: list[tuple[Change, str, str]] = [
     (
         lambda c: c["categories"][0].update(id=1.5),
         "incomplete-category",
-        "has categories without an id or a name: 1 (category 1.5 with name 'cat').",
+        "has categories without an id (whole number or text) or a name: 1 (category 1.5 with name "
+        "'cat').",
     ),
     (
         lambda c: c["categories"].append({"id": 5, "name": "cow"}),

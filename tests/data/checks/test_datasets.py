@@ -84,7 +84,6 @@ def test_warnings_are_logged_once_and_notes_are_not(
 ) -> None:
     def change(content: dict) -> None:
         content["annotations"][0]["bbox"] = [1, 2, 0, 3]
-        content["annotations"][1]["iscrowd"] = 1
 
     write_coco(tmp_path / "mine_train", change)
     with caplog.at_level(logging.INFO):

@@ -194,3 +194,41 @@ def test_shares_become_pixels_and_back(
         for x, y, w, h in (a["bbox"] for a in record["annotations"])
     ]
     assert back == [pytest.approx(row, abs=1e-12) for row in shares]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_files_in_any_encoding_of_unicode(folder: Path, encoding: str) -> None:
+    (folder / "list.txt").write_text("images/val/1.png\n", encoding=encoding)
+    _describe(folder, val="list.txt")
+    for path in (folder / "data.yaml", folder / "labels" / "val" / "1.txt"):
+        path.write_text(path.read_text(), encoding=encoding)
+    records = read_yolo(folder, "val").refuse_faults()
+    assert [len(r["annotations"]) for r in records.images] == [len(OBJECTS[1])]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"names": {"0": "cell", "1": "plate"}}, {"nc": "2"}, {"nc": None}]
+)
+def test_numbers_may_be_texts(folder: Path, changes: dict[str, object]) -> None:
+    _describe(folder, **changes)
+    assert read_yolo(folder, "val").refuse_faults().class_names == NAMES
+
+
+def test_files_of_file_managers_are_no_images(folder: Path) -> None:
+    (folder / "images" / "val" / "._1.png").write_bytes(b"\0")
+    assert len(read_yolo(folder, "val").refuse_faults().images) == len(OBJECTS)
+
+
+def test_where_labels_were_looked_for_is_said(folder: Path) -> None:
+    (folder / "labels").rename(folder / "label")
+    with pytest.raises(DataError) as refused:
+        read_yolo(folder, "val").refuse_faults()
+    assert f"has no label file of any image, such as: 1 ({folder}/labels/val/1.txt)" in str(
+        refused.value
+    )
+
+
+def test_what_a_line_holds_is_said(folder: Path) -> None:
+    (folder / "labels" / "val" / "1.txt").write_text("0, 0.5, 0.5, 0.2, 0.2\n")
+    with pytest.raises(DataError, match=r"line 1 of .*1\.txt: '0, 0\.5, 0\.5, 0\.2, 0\.2'\)"):
+        read_yolo(folder, "val").refuse_faults()
