@@ -126,7 +126,9 @@ def _part(
     part = {
         "category_id": annotation["category_id"],
         "bbox": [left - window[0], top - window[1], right - left, bottom - top],
-        "area": annotation.get("area", width * height) * share,
+        "area": min(
+            annotation.get("area", width * height) * share, (right - left) * (bottom - top)
+        ),
         "iscrowd": int(crowd),
     }
     return part | {key: annotation[key] for key in ("difficult",) if key in annotation}
