@@ -109,5 +109,7 @@ def _draw(cases: dict[str, Any], found: dict[str, Any], path: Path) -> None:
                 ax.set_title(other)
             else:
                 ax.set_xlabel(axis)
+                ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
+                ax.set_xticks([], minor=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
