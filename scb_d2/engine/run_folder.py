@@ -17,6 +17,7 @@ from detectron2.utils.logger import setup_logger
 from detectron2.utils.registry import _convert_target_to_string
 from omegaconf import DictConfig, OmegaConf, SCMode
 
+from scb_d2.errors import ConfigError
 from scb_d2.utils.files import WholeFilePaths
 
 from .training.parts import Config, run_settings
@@ -38,7 +39,12 @@ def set_up_run(cfg: Config, args: argparse.Namespace) -> None:
     settings, rank = run_settings(cfg), comm.get_rank()
     output_dir = settings.output_dir
     if comm.is_main_process():
-        PathManager.mkdirs(output_dir)
+        try:
+            PathManager.mkdirs(output_dir)
+        except OSError as error:
+            raise ConfigError(
+                f"the output folder {output_dir} cannot be made: {error.strerror}."
+            ) from error
     for name in ("fvcore", "detectron2"):
         log = setup_logger(output_dir, distributed_rank=rank, name=name)
     log.info("Rank of current process: %d. World size: %d", rank, comm.get_world_size())

@@ -10,7 +10,7 @@ from scb_d2.errors import ConfigError, UserError
 
 from .checkpoint import SafeCheckpointer
 
-__all__ = ["load_weights"]
+__all__ = ["load_weights", "read_weights"]
 
 _SHOWN = 3
 
@@ -50,10 +50,23 @@ def load_weights(model: nn.Module, path: str) -> None:
         ConfigError: if the file is missing, is no checkpoint, or does not hold every parameter in
             the model's shape.
     """
-    if "://" not in path and not os.path.isfile(path):
+    read_weights(_CompleteCheckpointer(model, path), path)
+
+
+def read_weights(checkpointer: SafeCheckpointer, path: str) -> None:
+    """Load weights into a checkpointer's model, and nothing else that the file holds.
+
+    Args:
+        checkpointer: of the model.
+        path: as in :func:`load_weights`; "" loads nothing.
+
+    Raises:
+        ConfigError: if the file is missing or no checkpoint, or the checkpointer refuses it.
+    """
+    if path and "://" not in path and not os.path.isfile(path.partition("?")[0]):
         raise ConfigError(f"the weights {path} do not exist.")
     try:
-        _CompleteCheckpointer(model, path).load(path)
+        checkpointer.load(path, checkpointables=[])
     except UserError:
         raise
     except torch.OutOfMemoryError:

@@ -9,16 +9,16 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
 
-from scb_d2.engine.checkpoint import find_checkpoint
+from scb_d2.engine.checkpoint import SafeCheckpointer, find_checkpoint
 from scb_d2.engine.training.parts import Config, run_settings
-from scb_d2.engine.weights import load_weights
+from scb_d2.engine.weights import load_weights, read_weights
 from scb_d2.errors import ConfigError, UserError
 from scb_d2.utils.tensors import load_tensors
 
 from .keys import changed_keys, value_of
 from .safe_yaml import load_yaml
 
-__all__ = ["check_resume", "check_same_start", "check_weights_fit"]
+__all__ = ["check_resume", "check_same_start", "check_start", "check_weights_fit"]
 
 _SHOWN = 3
 
@@ -72,6 +72,26 @@ def check_weights_fit(cfg: Config, model: nn.Module) -> None:
     except UserError as error:
         changes = _changes(cfg, os.path.dirname(weights))
         raise ConfigError(f"--eval-only: {str(error).rstrip('.')}{changes}.") from error
+
+
+def check_start(cfg: Config, model: nn.Module) -> None:
+    """Check that the weights to start from can be read, which fetches those of an address.
+
+    Parameters that they lack, or have in another shape, start afresh, as in Detectron2.
+
+    Args:
+        cfg: the whole config.
+        model: built from it; gets the weights.
+
+    Raises:
+        ConfigError: naming the key and the file.
+    """
+    weights = run_settings(cfg).weights
+    key = "MODEL.WEIGHTS" if isinstance(cfg, CfgNode) else "train.init_checkpoint"
+    try:
+        read_weights(SafeCheckpointer(model), weights)
+    except UserError as error:
+        raise ConfigError(f"{key}: {error}") from error
 
 
 def check_same_start(folder: str, resume: bool) -> None:

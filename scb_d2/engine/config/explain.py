@@ -1,11 +1,10 @@
 """What Detectron2 raises on a config's values, as one sentence that names the keys.
 
 Which key is to blame is found by trying, not by reading messages: the key that holds the value
-that was looked up in vain, or whose default lets the part be made; of a LazyConfig the innermost
-call that fails.
+that was looked up in vain, or whose default lets the part be made; of a LazyConfig otherwise the
+innermost call that fails.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -16,23 +15,17 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from scb_d2.errors import ConfigError
 from scb_d2.modeling.class_names import CLASS_KEYS, unknown_class
-from scb_d2.projects import get_cfg
 from scb_d2.utils.user_errors import user_sentence
 
 from .keys import changed_keys, lazy_leaves, plain, value_of, with_value
+from .reasons import defaults_of, is_value, made, reasons
 from .sample import FEW
 
 __all__ = ["Unexplained", "explained"]
 
 T = TypeVar("T")
 
-_SECONDS = 20.0
-_ENOUGH = 2.0
-_SHOWN = 2
-_MAYBE = 4
 _LONGEST = 300
-# What is trained on, and where, is there and works: it is no reason.
-_NO_REASONS = ("DATASETS.TRAIN", "DATASETS.TEST", "MODEL.DEVICE", "MODEL.WEIGHTS", "OUTPUT_DIR")
 _MARKER = "no such name"
 
 
@@ -56,62 +49,68 @@ def explained(
             key is found. A :class:`scb_d2.errors.UserError` of ``make`` passes.
     """
     try:
-        return make(cfg)
+        return made(make, cfg)
     except Exception as error:  # whatever a library, or code of the user's own, raises
-        if user_sentence(error) is not None:  # a full disk has one of its own
+        sentence = user_sentence(error)
+        if sentence is not None and not _lacks_key(error, sentence, cfg, keys):
+            raise  # a full disk has one of its own too
+        explanation = _explanation(what, make, cfg, keys, error)
+        if sentence is not None and isinstance(explanation, Unexplained):
             raise
-        if isinstance(cfg, CfgNode):
-            raise _yaml_error(what, make, cfg, keys, error) from error
-        raise _lazy_error(what, make, cfg, keys, error) from error
+        raise explanation from error
 
 
-def _yaml_error(
-    what: str,
-    make: Callable[[CfgNode], Any],
-    cfg: CfgNode,
-    groups: Sequence[str],
-    error: Exception,
+def _lacks_key(error: Exception, sentence: str, cfg: Any, groups: Sequence[str]) -> bool:
+    """Whether the sentence is of a value of the config, and does not tell of which."""
+    names = [key.rpartition(".")[2] for key in defaults_of(cfg, groups)]
+    return isinstance(error, ConfigError) and not any(
+        name in sentence for name in names if "_" in name or name.isupper()
+    )
+
+
+def _explanation(
+    what: str, make: Callable[[Any], Any], cfg: Any, groups: Sequence[str], error: Exception
 ) -> ConfigError:
-    default = get_cfg()
-    changed = [key for key in changed_keys(cfg, default, groups) if key not in _NO_REASONS]
-    if isinstance(error, KeyError):
-        for key in changed:
+    is_yaml, defaults = isinstance(cfg, CfgNode), defaults_of(cfg, groups)
+    if isinstance(error, KeyError) and is_yaml:
+        for key in defaults:
             registry = CLASS_KEYS.get(key.removeprefix("MODEL."))
             if registry is not None and value_of(cfg, key) not in registry:
                 return ConfigError(unknown_class(key, value_of(cfg, key), registry))
-    values = [(key, value_of(cfg, key)) for key in changed_keys(cfg, CfgNode(), groups)]
-    to_blame, maybe = _holders(make, cfg, values, error), list[str]()
-    if not to_blame:
-        to_blame, maybe = _to_blame(make, cfg, default, changed, error)
-    if not to_blame:
-        which = f" ({' or '.join(maybe)} may be the reason)" if maybe else ""
-        return Unexplained(
-            f"{what} cannot be made of the config's {' and '.join(groups)}{which}: {_said(error)}; "
-            "--no-rehearsal shows where."
-        )
-    key = to_blame[0]
-    allowed = _features(lambda: build_backbone(cfg), key)
-    if key == "MODEL.FPN.IN_FEATURES" and not allowed:
-        allowed = f"; MODEL.RESNETS.OUT_FEATURES is {list(cfg.MODEL.RESNETS.OUT_FEATURES)}"
-    if not allowed and value_of(default, key) not in ("", (), [], None):
-        allowed = f"; the default is {value_of(default, key)!r}"
-    kind = ConfigError if _is_value(cfg, key) else Unexplained
-    return kind(f"{what} cannot be made with {_named(cfg, to_blame)}: {_said(error)}{allowed}.")
+    if is_yaml:
+        values = [(key, value_of(cfg, key)) for key in changed_keys(cfg, CfgNode(), groups)]
+    else:
+        values = [(key, value) for group in groups for key, value in lazy_leaves(cfg, group)]
+    keys, maybe = _holders(make, cfg, values, error), list[str]()
+    if not keys:
+        keys, maybe = reasons(make, cfg, defaults, _said, error)
+    if keys:
+        kind = ConfigError if is_value(cfg, keys[0]) else Unexplained
+        allowed = _allowed(cfg, keys[0], defaults)
+        return kind(f"{what} cannot be made with {_named(cfg, keys)}: {_said(error)}{allowed}.")
+    if not is_yaml:
+        return _innermost(what, cfg, groups, error)
+    which = f" ({' or '.join(maybe)} may be the reason)" if maybe else ""
+    return Unexplained(
+        f"{what} cannot be made of the config's {' and '.join(groups)}{which}: {_said(error)}; "
+        "--no-rehearsal shows where."
+    )
 
 
-def _lazy_error(
-    what: str,
-    make: Callable[[DictConfig], Any],
-    cfg: DictConfig,
-    groups: Sequence[str],
-    error: Exception,
-) -> ConfigError:
-    values = [(key, value) for group in groups for key, value in lazy_leaves(cfg, group)]
-    if holders := _holders(make, cfg, values, error):
-        allowed = _features(lambda: instantiate(cfg.model.backbone), holders[0])
-        return ConfigError(
-            f"{what} cannot be made with {_named(cfg, holders)}: {_said(error)}{allowed}."
-        )
+def _allowed(cfg: Any, key: str, defaults: dict[str, Any]) -> str:
+    """What the sentence ends with: feature maps that there are, or the default."""
+    is_yaml = isinstance(cfg, CfgNode)
+    build = build_backbone if is_yaml else lambda c: instantiate(c.model.backbone)
+    found = _features(lambda: build(cfg), key)
+    if key == "MODEL.FPN.IN_FEATURES" and not found:
+        found = f"; MODEL.RESNETS.OUT_FEATURES is {list(cfg.MODEL.RESNETS.OUT_FEATURES)}"
+    if not found and defaults.get(key) not in ("", (), [], None):
+        found = f"; the default is {defaults[key]!r}"
+    return found
+
+
+def _innermost(what: str, cfg: DictConfig, groups: Sequence[str], error: Exception) -> Unexplained:
+    """A sentence that names the innermost call of a LazyConfig that fails."""
     key, innermost = groups[0], error
     for group in groups:
         found = _innermost_failure(cfg, group, error)
@@ -127,38 +126,6 @@ def _lazy_error(
     return Unexplained(
         f"{what} cannot be made of {key}{given}: {_said(innermost)}; --no-rehearsal shows where."
     )
-
-
-def _to_blame(
-    make: Callable[[CfgNode], Any],
-    cfg: CfgNode,
-    default: CfgNode,
-    candidates: Sequence[str],
-    error: Exception,
-) -> tuple[list[str], list[str]]:
-    """Keys each of whose defaults would do, and those whose defaults fail in another way."""
-    repaired, otherwise, until = [], [], time.monotonic() + _SECONDS
-    for key in candidates:
-        try:
-            make(with_value(cfg, key, value_of(default, key)))
-        except Exception as other:
-            if _said(other) != _said(error):
-                otherwise.append(key)
-        else:
-            repaired.append(key)
-        left = until - time.monotonic()
-        if left < 0 or (left < _SECONDS - _ENOUGH and _is_value(cfg, key) and key in repaired):
-            break
-    return _values_first(cfg, repaired)[:_SHOWN], _values_first(cfg, otherwise)[:_MAYBE]
-
-
-def _values_first(cfg: CfgNode, keys: list[str]) -> list[str]:
-    """Without those that switch whole parts, unless there are no others."""
-    return [key for key in keys if _is_value(cfg, key)] or keys
-
-
-def _is_value(cfg: CfgNode, key: str) -> bool:
-    return key.removeprefix("MODEL.") not in CLASS_KEYS and not isinstance(value_of(cfg, key), bool)
 
 
 def _holders(
@@ -183,7 +150,7 @@ def _holders(
         else:
             continue
         try:
-            make(with_value(cfg, key, trial))
+            made(make, with_value(cfg, key, trial))
         except KeyError as other:
             if other.args == (marker,):
                 return [key]

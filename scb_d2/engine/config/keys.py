@@ -7,7 +7,15 @@ from typing import Any
 from detectron2.config import CfgNode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-__all__ = ["changed_keys", "keys_of", "lazy_leaves", "plain", "value_of", "with_value"]
+__all__ = [
+    "changed_keys",
+    "keys_of",
+    "lazy_calls",
+    "lazy_leaves",
+    "plain",
+    "value_of",
+    "with_value",
+]
 
 
 def keys_of(cfg: Any, yaml: tuple[str, ...], lazy: tuple[str, ...]) -> tuple[str, ...]:
@@ -17,8 +25,10 @@ def keys_of(cfg: Any, yaml: tuple[str, ...], lazy: tuple[str, ...]) -> tuple[str
 
 def value_of(cfg: Any, key: str) -> Any:
     """The value under a dotted key; None where there is none."""
+    if isinstance(cfg, DictConfig):
+        return OmegaConf.select(cfg, key)
     for part in key.split("."):
-        if not isinstance(cfg, (dict, DictConfig)) or part not in cfg:
+        if not isinstance(cfg, dict) or part not in cfg:
             return None
         cfg = cfg[part]
     return cfg
@@ -70,6 +80,20 @@ def lazy_leaves(cfg: DictConfig, key: str) -> Iterator[tuple[str, Any]]:
             value = plain(value)
             if value is None or isinstance(value, (bool, int, float, str, list)):
                 yield f"{key}.{name}", value
+
+
+def lazy_calls(cfg: DictConfig, key: str) -> Iterator[str]:
+    """Keys of the LazyCalls at and below a key, those in lists included."""
+    node = OmegaConf.select(cfg, key)
+    if isinstance(node, ListConfig):
+        for place in range(len(node)):
+            yield from lazy_calls(cfg, f"{key}[{place}]")
+    elif isinstance(node, DictConfig):
+        if "_target_" in node:
+            yield key
+        for name in map(str, node):
+            if not OmegaConf.is_missing(node, name):
+                yield from lazy_calls(cfg, f"{key}.{name}")
 
 
 def plain(value: Any) -> Any:

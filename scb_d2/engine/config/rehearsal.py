@@ -1,6 +1,7 @@
 """A run in small, with Detectron2's real parts, before anything of it is written."""
 
 import contextlib
+import inspect
 import io
 import itertools
 import logging
@@ -20,15 +21,17 @@ from torch import nn
 from torch.optim import Optimizer
 
 from scb_d2.data.mapper import build_mapper
+from scb_d2.engine.checkpoint import find_checkpoint
 from scb_d2.engine.training.parts import Config, parts_of, run_settings
 from scb_d2.errors import UserError
 from scb_d2.utils.garbage import collection_paused
 from scb_d2.utils.seeding import temporary_seed
 
-from .checkpoint_fit import check_resume, check_weights_fit
+from .checkpoint_fit import check_resume, check_start, check_weights_fit
 from .data_report import check_run_data
 from .explain import Unexplained, explained
 from .keys import keys_of, with_value
+from .reasons import meta_model
 from .rehearsed_evaluation import rehearse_evaluation
 from .sample import in_small, sampled
 from .settings import check_settings
@@ -36,6 +39,7 @@ from .settings import check_settings
 __all__ = ["check_run", "rehearse"]
 
 _LR_PLACES = 64
+_ROUNDING = 1 + 1e-5
 
 
 def check_run(
@@ -73,7 +77,7 @@ def rehearse(cfg: Config, *, resume: bool, eval_only: bool) -> None:
 
     In this order: the model; optimizer, gradient clipping and schedule; what is resumed, or
     evaluated, against the model; the training's loader and mapper; the losses of a step in small,
-    and the step; a detection, and the evaluators without detections.
+    and the step; a detection, and the evaluators without detections; the weights to start from.
 
     Args:
         cfg: the whole config, whose data sets were checked.
@@ -95,6 +99,8 @@ def rehearse(cfg: Config, *, resume: bool, eval_only: bool) -> None:
             _rehearse_step(few, model, on_gpu=run_settings(cfg).device.startswith("cuda"))
         if parts_of(cfg).evaluated_names(cfg):
             rehearse_evaluation(cfg, few, model)
+        if not eval_only and not (resume and find_checkpoint(run_settings(cfg).output_dir)):
+            check_start(cfg, model)
 
 
 @contextmanager
@@ -111,26 +117,33 @@ def _quiet() -> Iterator[None]:
 
 
 def _meta_model(cfg: Config) -> nn.Module:
-    """The model without its memory, which tells most and costs little."""
-    build, (device,) = parts_of(cfg).build_model, keys_of(cfg, ("MODEL.DEVICE",), ("train.device",))
     try:
-        with torch.device("meta"):
-            return build(with_value(cfg, device, "meta"))
+        return meta_model(cfg)
     except UserError:
         raise
     except Exception:  # code of the user's own may need real tensors
-        return build(with_value(cfg, device, "cpu"))
+        key, *_ = keys_of(cfg, ("MODEL.DEVICE",), ("train.device",))
+        return parts_of(cfg).build_model(with_value(cfg, key, "cpu"))
 
 
 def _rehearse_optimizer(few: Config, model: nn.Module) -> Optimizer:
     keys = keys_of(few, ("SOLVER",), ("optimizer",))
-    optimizer = explained(
-        "the optimizer", lambda cfg: parts_of(cfg).build_optimizer(cfg, model), few, keys
-    )
+    optimizer = explained("the optimizer", lambda cfg: _checked_optimizer(cfg, model), few, keys)
     keys = keys_of(few, ("SOLVER",), ("lr_multiplier", "optimizer"))
     explained(
         "the learning rate's schedule", lambda cfg: _check_learning_rates(cfg, model), few, keys
     )
+    return optimizer
+
+
+def _checked_optimizer(cfg: Config, model: nn.Module) -> Optimizer:
+    """The optimizer, whose class looks at the values of each group as it does at its defaults."""
+    optimizer = parts_of(cfg).build_optimizer(cfg, model)
+    known = inspect.signature(type(optimizer)).parameters
+    for group in optimizer.param_groups:
+        values = {name: group[name] for name in optimizer.defaults if name in known}
+        with contextlib.suppress(TypeError):  # a class of the user's own may need more
+            type(optimizer)([nn.Parameter(torch.zeros(1))], **values)
     return optimizer
 
 
@@ -225,7 +238,17 @@ def _step(cfg: Config, model: nn.Module, batch: list[dict[str, Any]]) -> None:
             raise FloatingPointError(f"the loss is not finite ({values})")
         optimizer.zero_grad()
         total.backward()
-        optimizer.step()
+        _clipped_step(optimizer)
     precise_bn = parts_of(cfg).build_precise_bn(cfg, model, lambda _: [batch])
     if precise_bn is not None:
         precise_bn.update_stats()
+
+
+def _clipped_step(optimizer: Optimizer) -> None:
+    """A step, in which gradients may become smaller, as clipping makes them."""
+    trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    before = [parameter.grad.abs() for parameter in trained]
+    optimizer.step()
+    for parameter, size in zip(trained, before, strict=True):
+        if (parameter.grad.abs() > size * _ROUNDING).any():
+            raise ValueError("clipping makes gradients larger")

@@ -165,6 +165,7 @@ def _check_metric(cfg: Config, results: dict[str, Any]) -> None:
     known = sorted(flatten_results_dict(tasks))
     for expected in settings.expected_results:
         is_whole = isinstance(expected, (list, tuple)) and len(expected) == 4
+        is_whole = is_whole and all(isinstance(value, int | float) for value in expected[2:])
         if not is_whole or f"{expected[0]}/{expected[1]}" not in known:
             raise ConfigError(
                 f"TEST.EXPECTED_RESULTS must hold [task, metric, value, tolerance] of {known}; got "

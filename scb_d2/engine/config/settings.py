@@ -14,11 +14,19 @@ from scb_d2.engine.training.parts import Config, parts_of, run_settings
 from scb_d2.errors import ConfigError
 
 from .explain import explained
-from .keys import value_of
+from .keys import changed_keys, lazy_leaves, value_of
 
 __all__ = ["check_settings", "key_of"]
 
 _SEEDS = 2**32
+_SHARES = (
+    "nms_thresh",
+    "nms_thresh_test",
+    "score_thresh_test",
+    "test_nms_thresh",
+    "test_score_thresh",
+)
+_COUNTS = ("detections_per_image", "max_detections_per_image", "test_topk_per_image")
 _KEYS = {
     "output_dir": ("OUTPUT_DIR", "train.output_dir"),
     "weights": ("MODEL.WEIGHTS", "train.init_checkpoint"),
@@ -57,6 +65,7 @@ def check_settings(cfg: Config, num_processes: int, *, resume: bool, eval_only: 
         return key_of(cfg, name)
 
     _check_output_dir(settings.output_dir, key("output_dir"))
+    _check_ranges(cfg)
     if not (resume and find_checkpoint(settings.output_dir)):
         _check_weights(settings.weights, key("weights"))
     evaluates = bool(parts_of(cfg).evaluated_names(cfg))
@@ -92,6 +101,23 @@ def check_settings(cfg: Config, num_processes: int, *, resume: bool, eval_only: 
         _check_length(cfg, num_processes)
 
 
+def _check_ranges(cfg: Config) -> None:
+    """Thresholds and numbers of detections, of which any value gives detections of some kind."""
+    leaves = (
+        changed_keys(cfg, CfgNode())
+        if isinstance(cfg, CfgNode)
+        else [key for key, _ in lazy_leaves(cfg, "model")]
+    )
+    for key in leaves:
+        name, value = key.rpartition(".")[2].lower(), value_of(cfg, key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        if name in _SHARES and not 0 <= value <= 1:
+            raise ConfigError(f"{key} must be from 0 to 1; got {value}.")
+        if name in _COUNTS and value < 1 and value != -1:
+            raise ConfigError(f"{key} must be at least 1, or -1 for all; got {value}.")
+
+
 def _nothing_to_evaluate(cfg: Config, what: str) -> str:
     if isinstance(cfg, CfgNode):
         return f"{what} needs a data set in DATASETS.TEST, which is empty."
@@ -104,6 +130,11 @@ def _nothing_to_evaluate(cfg: Config, what: str) -> str:
 def _check_length(cfg: Config, num_processes: int) -> None:
     """Batch, iterations and periods for the processes that there will be."""
     if isinstance(cfg, CfgNode):
+        if cfg.SOLVER.REFERENCE_WORLD_SIZE < 0:
+            raise ConfigError(
+                "SOLVER.REFERENCE_WORLD_SIZE must be 0 (off) or a number of processes; got "
+                f"{cfg.SOLVER.REFERENCE_WORLD_SIZE}."
+            )
         cfg = explained(
             "a schedule for the processes",
             lambda c: DefaultTrainer.auto_scale_workers(c, num_processes),
@@ -112,10 +143,8 @@ def _check_length(cfg: Config, num_processes: int) -> None:
         )
     batch = value_of(cfg, key_of(cfg, "batch"))
     if batch is not None and (batch < 1 or batch % num_processes):
-        raise ConfigError(
-            f"{key_of(cfg, 'batch')} must be a multiple of the number of processes, "
-            f"{num_processes}; got {batch}."
-        )
+        multiple = f" and a multiple of the {num_processes} processes" if num_processes > 1 else ""
+        raise ConfigError(f"{key_of(cfg, 'batch')} must be at least 1{multiple}; got {batch}.")
     settings = run_settings(cfg)
     if settings.max_iter < 1:
         raise ConfigError(f"{key_of(cfg, 'max_iter')} must be at least 1; got {settings.max_iter}.")
@@ -141,6 +170,8 @@ def _check_output_dir(path: str, key: str) -> None:
     """Check that the folder of a run is there or can be made."""
     if "://" in path:
         return
+    if not path:
+        raise ConfigError(f"{key} must be the path of a folder; got {path!r}.")
     existing = os.path.abspath(path)
     while not os.path.lexists(existing):
         existing = os.path.dirname(existing)

@@ -17,6 +17,7 @@ from scb_d2.engine.config.rehearsal import check_run
 from scb_d2.engine.main import main
 
 CLIP = ["SOLVER.CLIP_GRADIENTS.ENABLED", "True"]
+COSINE = ["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"]
 CROP = ["INPUT.CROP.ENABLED", "True"]
 TWO_SETS = ["DATASETS.TEST", "('shapes_val', 'shapes_train')"]
 LAZY_MASKS = ["dataloader.train.mapper.use_instance_mask=True"]
@@ -31,9 +32,12 @@ WRONG: list[tuple[list[str], str]] = [
     (["SOLVER.WARMUP_METHOD", "cosine"], "the learning rate's schedule"),
     (["SOLVER.STEPS", "(3, 2)"], "the learning rate's schedule"),
     (["SOLVER.WARMUP_ITERS", "2", "SOLVER.WARMUP_FACTOR", "-1.0"], "the learning rate's schedule"),
-    (["SOLVER.BIAS_LR_FACTOR", "-2.0"], "the learning rate's schedule"),
+    (["SOLVER.BIAS_LR_FACTOR", "-2.0"], "the optimizer"),
+    (["SOLVER.WEIGHT_DECAY_BIAS", "-1.0"], "the optimizer"),
+    ([*COSINE, "SOLVER.BASE_LR_END", "9.0"], "the learning rate's schedule"),
     (["SOLVER.CHECKPOINT_PERIOD", "0"], "the periodic checkpoint"),
     (["DATALOADER.SAMPLER_TRAIN", "RepeatFactorSampler"], "the training's loader"),
+    (["DATALOADER.SAMPLER_TRAIN", "WeightedTrainingSampler"], "the training's loader"),
     (["DATALOADER.NUM_WORKERS", "-1"], "the training's loader"),
     (["INPUT.MIN_SIZE_TRAIN_SAMPLING", "random"], "the training's loader"),
     (["INPUT.RANDOM_FLIP", "both"], "the training's loader"),
@@ -45,6 +49,8 @@ WRONG: list[tuple[list[str], str]] = [
     ([*MASKS, "INPUT.MASK_FORMAT", "rle"], "the training's input"),
     (["MODEL.PIXEL_MEAN", "[1.0, 2.0]"], "a step of training"),
     (["MODEL.PIXEL_STD", "[0.0, 0.0, 0.0]"], "a step of training"),
+    (["MODEL.RETINANET.BBOX_REG_LOSS_TYPE", "l2"], "a step of training"),
+    ([*CLIP, "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "-1.0"], "a step of training"),
     (["MODEL.RETINANET.BBOX_REG_WEIGHTS", "(1.0, 1.0)"], "a step of training"),
     (["MODEL.RETINANET.NUM_CONVS", "-1"], "the model"),
     (["MODEL.RETINANET.IOU_THRESHOLDS", "[0.5, 0.4]"], "the model"),
@@ -53,6 +59,11 @@ WRONG: list[tuple[list[str], str]] = [
     (["MODEL.RESNETS.RES5_DILATION", "3"], "the model"),
     (["MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", "[[0.0]]"], "the model"),
     (["MODEL.RETINANET.TOPK_CANDIDATES_TEST", "-1"], "a detection"),
+    (["MODEL.RETINANET.BBOX_REG_WEIGHTS", "(0.0, 0.0, 0.0, 0.0)"], "a detection"),
+    # of two wrong ones, that of which the sentence is
+    (["MODEL.RETINANET.NUM_CONVS", "-1", "MODEL.FPN.FUSE_TYPE", "max"], "the model"),
+    (["SOLVER.MOMENTUM", "-1.0", "SOLVER.BASE_LR", "-0.1"], "the optimizer"),
+    (["INPUT.MIN_SIZE_TRAIN", "()", "INPUT.FORMAT", "BRG"], "the training's input"),
     (["TEST.AUG.ENABLED", "True"], "test-time augmentation"),
 ]  # fmt: skip
 
@@ -114,7 +125,17 @@ def test_a_sound_config_passes_and_leaves_no_trace(cfg: CfgNode) -> None:
         (["TEST.EXPECTED_RESULTS", "[['bbox', 'AP']]"], r"TEST\.EXPECTED_RESULTS must hold"),
         (["TEST.COCO_BACKEND", "fast"], r"TEST\.COCO_BACKEND"),
         (["INPUT.MIN_SIZE_TEST", "-3"], r"resizing to INPUT\.MIN_SIZE_TEST .* leaves nothing"),
+        (
+            ["TEST.EXPECTED_RESULTS", "[['bbox', 'AP', 'x', 1]]"],
+            r"TEST\.EXPECTED_RESULTS must hold",
+        ),
         (["SEED", "4294967296"], r"SEED must be below 4294967295; got 4294967296"),
+        (["OUTPUT_DIR", ""], r"OUTPUT_DIR must be the path of a folder; got ''"),
+        (["SOLVER.IMS_PER_BATCH", "0"], r"SOLVER\.IMS_PER_BATCH must be at least 1; got 0"),
+        (["SOLVER.REFERENCE_WORLD_SIZE", "-1"], r"SOLVER\.REFERENCE_WORLD_SIZE must be 0 .*got -1"),
+        (["MODEL.RETINANET.NMS_THRESH_TEST", "2.0"], r"NMS_THRESH_TEST must be from 0 to 1; got 2"),
+        (["TEST.DETECTIONS_PER_IMAGE", "0"], r"TEST\.DETECTIONS_PER_IMAGE must be at least 1"),
+        (["MODEL.WEIGHTS", __file__], r"MODEL\.WEIGHTS: the weights .* cannot be read as a checkp"),
     ],
     indirect=["cfg"],
 )
@@ -124,14 +145,14 @@ def test_what_evaluation_cannot_give_is_named(cfg: CfgNode, sentence: str) -> No
 
 
 LAZY: list[tuple[list[str], str]] = [
-    (["optimizer.lr=-0.1"], "the optimizer cannot be made of optimizer with optimizer.lr -0.1"),
+    (["optimizer.lr=-0.1"], "the optimizer cannot be made with optimizer.lr -0.1: Invalid"),
     (["optimizer._target_=torch.optim.SDG"], "the optimizer cannot be made of optimizer"),
-    (["lr_multiplier.warmup_method=cosine"], "the learning rate's schedule cannot be made of lr_m"),
+    (["lr_multiplier.warmup_method=cosine"], "made with lr_multiplier.warmup_method 'cos"),
     (["lr_multiplier.scheduler.milestones=[4,2]"], "the learning rate's schedule cannot be made"),
     (["train.checkpointer.period=0"], "the periodic checkpoint cannot be made of train.checkpo"),
     (["train.log_period=0"], "train.log_period must be at least 1; got 0."),
     (["train.seed=4294967296"], "train.seed must be below 4294967295"),
-    (["dataloader.train.num_workers=-1"], "the training's loader cannot be made of datal"),
+    (["dataloader.train.num_workers=-1"], "the training's loader cannot be made with d"),
     (["dataloader.train.mapper.image_format=BRG"], "the training's input cannot be made of data"),
     ([*LAZY_MASKS, "dataloader.train.mapper.instance_mask_format=rle"], "the training's input"),
     (["dataloader.train.mapper.augmentations.0.short_edge_length=[]"], "the training's input"),
@@ -140,6 +161,10 @@ LAZY: list[tuple[list[str], str]] = [
     (["model.head_in_features=[p3,p4,p5,p6,p9]"], "a step of training cannot be made with model."),
     (["model.backbone.bottom_up.stages.depth=20"], "the model cannot be made with model.backbone"),
     (["model.anchor_generator.strides=[8]"], "the model cannot be made"),
+    (["model.test_topk_candidates=-1"], "a detection cannot be made with model.test_topk_candidat"),
+    (["model.test_nms_thresh=1.5"], "model.test_nms_thresh must be from 0 to 1; got 1.5"),
+    (["model.box_reg_loss_type=l2"], "cannot be made with model.box_reg_loss_type 'l2'"),
+    (["train.init_checkpoint=" + __file__], "train.init_checkpoint: the weights "),
     (["train.best_metric=bbox/APsmall"], "train.best_metric is bbox/APsmall, which is none of the"),
 ]  # fmt: skip
 
