@@ -43,7 +43,7 @@ MESSAGES = {
     "register another format": "DATASETS.REGISTER[0].FORMAT must be one of 'coco', 'voc' and 'yolo', not 'tf'.",
     "register without files": "DATASETS.REGISTER[0].JSON must be a non-empty string, not None.",
     "architecture unknown": "MODEL.META_ARCHITECTURE must name one of {META_ARCHITECTURE}; got 'RetinaNett' (did you mean RetinaNet?).",
-    "architecture without the loss": "MODEL.SCB.ENABLED is True, but the scale-balanced loss does not support MODEL.META_ARCHITECTURE 'SemanticSegmentor'; it supports the meta-architectures DSSD, RefineDet, RetinaNet, SSD, ScaleBalancedRetinaNet; and GeneralizedRCNN, PanopticFPN, ProposalNetwork with the proposal generator RPN (first stage) or the ROI heads CascadeROIHeads, Res5ROIHeads, StandardROIHeads (second stage).",
+    "architecture without the loss": "MODEL.SCB.ENABLED is True, but the scale-balanced loss does not support MODEL.META_ARCHITECTURE 'SemanticSegmentor'; it supports the meta-architectures DSSD, RefineDet, RetinaNet, SSD, ScaleBalancedRetinaNet; and GeneralizedRCNN, PanopticFPN, ProposalNetwork with the proposal generator RPN, RRPN (first stage) or the ROI heads CascadeROIHeads, RROIHeads, Res5ROIHeads, StandardROIHeads (second stage).",
     "backbone unknown": "MODEL.BACKBONE.NAME must name one of {BACKBONE.NAME}; got 'build_resnet' (did you mean build_resnet_backbone?).",
     "backbone without the features": "the model cannot be made with MODEL.RETINANET.IN_FEATURES ['p3', 'p4', 'p5', 'p6', 'p7']: KeyError: 'p3'; the backbone gives res3, res4, res5.",
     "feature unknown": "the model cannot be made with MODEL.RETINANET.IN_FEATURES ['p2', 'p3']: KeyError: 'p2'; the backbone gives p3, p4, p5, p6, p7.",
