@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from scb_d2.utils.hardware import hardware
+from scb_d2.utils.revision import revision
 
 from .harness import Ratio
 
@@ -57,7 +58,8 @@ def main() -> None:
                 print(_line(row), flush=True)
                 rows.append(row.as_dict())
             minutes = (time.perf_counter() - start) / 60
-            about = {"load_average": round(load, 1), "minutes": round(minutes, 1), "rows": rows}
+            about = {"load_average": round(load, 1), "minutes": round(minutes, 1)}
+            about |= {"commit": revision(), "rows": rows}
             found.setdefault(device, {})[name] = about
     page = args.output / "benchmarks.md"
     machine = hardware()
@@ -78,6 +80,7 @@ def _page(machine: dict[str, Any], found: dict[str, dict[str, Any]], quick: bool
         "Waits of the host are, on the CPU, the operations that would wait for a GPU.",
         "The load is that of the machine just before: where other work shared it, times are too",
         "long, and a ratio to another program holds while one to a limit in seconds is too high.",
+        "Parts may be of different runs (`--keep`): each names its commit.",
         "`python -m benchmarks --output DIR` measures all of it again, `--only NAME` a part.",
     ]
     for device in ("cpu", "cuda"):
@@ -87,12 +90,16 @@ def _page(machine: dict[str, Any], found: dict[str, dict[str, Any]], quick: bool
         for name in _MODULES:
             part = found.get(device, {}).get(name)
             if part and part["rows"]:
-                load, minutes = part["load_average"], part["minutes"]
-                lines += ["", f"### {name}", "", f"Load {load}, {minutes} minutes.", ""]
+                lines += ["", f"### {name}", "", f"{_circumstances(part)}.", ""]
                 lines += ["| measure | ours | reference | ratio | target | |"]
                 lines += ["|---|---|---|---|---|---|"]
                 lines += [_line(_row(row)) for row in part["rows"]]
     return "\n".join(lines) + "\n"
+
+
+def _circumstances(part: dict[str, Any]) -> str:
+    said = [f"Load {part['load_average']}", f"commit {str(part['commit'])[:10]}"]
+    return ", ".join(said + [f"{part['minutes']} minutes"] * (part["minutes"] is not None))
 
 
 def _row(values: dict[str, Any]) -> Ratio:
