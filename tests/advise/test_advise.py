@@ -207,9 +207,10 @@ def test_on_real_data_fitted_anchors_reach_more_objects(tmp_path, name, classes)
     assert (out / "plan.yaml").exists()
 
 
-def test_the_committed_plan_is_valid(monkeypatch):
+@pytest.mark.parametrize("name", ["deeppcb", "potholes"])
+def test_the_committed_plan_is_valid(name, monkeypatch):
     monkeypatch.chdir(ROOT)  # plans name configs from there
-    plan = load_plan(ROOT / "experiments/advice/potholes.yaml")
+    plan = load_plan(ROOT / f"experiments/advice/{name}.yaml")
     assert list(plan.arms) == ["as_is", "advised", "advised_scb"]
     for runs in plan.arms.values():
         cfg = load_config(str(runs[0].config), runs[0].settings)
