@@ -136,12 +136,13 @@ def check_agreement(cfg: CfgNode, reports: Sequence[DatasetReport]) -> None:
         check_reported_classes(count, reports, key)
 
 
-def check_name(name: str, key: str) -> None:
+def check_name(name: str, key: str, how: str = "with DATASETS.REGISTER") -> None:
     """Check that a data set name is registered.
 
     Args:
         name: the name.
         key: where it was given, for the message.
+        how: a user registers data sets there, for the message.
 
     Raises:
         DataError: if it is not; with the names that are close.
@@ -153,7 +154,7 @@ def check_name(name: str, key: str) -> None:
     hint = f"did you mean {' or '.join(map(repr, close))}" if close else "no known name is close"
     raise DataError(
         f"{key} names the data set {name!r}, which is not registered ({hint}; register your own "
-        "with DATASETS.REGISTER)."
+        f"{how})."
     )
 
 

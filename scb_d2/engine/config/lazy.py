@@ -18,6 +18,7 @@ from scb_d2.data.checks.needs import needs_of_mappers
 from scb_d2.data.checks.report import DatasetReport
 from scb_d2.data.mapper import CheckedDatasetMapper
 from scb_d2.data.reader.catalog import load_through_reader
+from scb_d2.data.registration import register_blood_cells
 from scb_d2.engine.device import available_amp, available_device
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
@@ -62,6 +63,9 @@ _NUM_CLASSES = ("model.num_classes", "model.roi_heads.num_classes")
 def load_lazy_config(config_file: str, opts: list[str] | None = None) -> DictConfig:
     """Run a LazyConfig ``.py`` file, apply overrides and fill in the defaults of ``train``.
 
+    The embedded blood cells are registered, as they are for YAML configs; shapes, which have
+    settings, by a call in the file.
+
     Args:
         config_file: a path, or a name from Detectron2's model zoo. The file is code and is run.
         opts: overrides ``key=value`` in hydra's grammar.
@@ -78,6 +82,7 @@ def load_lazy_config(config_file: str, opts: list[str] | None = None) -> DictCon
         raise ConfigError(f"{path} is not valid Python: {reason}.") from None
     try:
         _complete(cfg, path, opts or [])
+        register_blood_cells()
         load_through_reader(_dataset_names(cfg, _TRAIN_NAMES) + _dataset_names(cfg, _TEST_NAMES))
     except OmegaConfBaseException as error:  # such as ${...} of what is not there
         raise ConfigError(f"{path}: {_first_line(error)}.") from None
@@ -125,7 +130,7 @@ def lazy_dataset_reports(
     test_names = _dataset_names(cfg, _TEST_NAMES)
     for key, names in ((_TRAIN_NAMES, train_names), (_TEST_NAMES, test_names)):
         for name in names:
-            check_name(name, key)
+            check_name(name, key, "in the config file with scb_d2.data.register_coco and its like")
     mappers = [OmegaConf.select(cfg, f"dataloader.{part}.mapper") for part in ("train", "test")]
     needs = needs_of_mappers(*(m if isinstance(m, DictConfig) else {} for m in mappers))
     return [

@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from omegaconf import OmegaConf
 
 from scb_d2 import ConfigError
 from scb_d2.data.mapper import CheckedDatasetMapper
 from scb_d2.engine import device
-from scb_d2.engine.config.lazy import load_lazy_config, use_available_lazy_device
+from scb_d2.engine.config.lazy import (
+    lazy_dataset_reports,
+    load_lazy_config,
+    use_available_lazy_device,
+)
 from scb_d2.engine.config.rehearsal import check_run
 from scb_d2.engine.main import main
 from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
@@ -98,7 +103,11 @@ def test_what_is_missing_or_unknown_is_refused(
         ("train.best_mode", "top", "train.best_mode must be max or min"),
         ("dataloader.train.total_batch_size", 3, "dataloader.train.total_batch_size"),
         ("model.num_classes", 5, "model.num_classes"),
-        ("dataloader.test.dataset.names", "nowhere", "'nowhere', which is not registered"),
+        (
+            "dataloader.test.dataset.names",
+            "nowhere",
+            "'nowhere', which is not registered .* in the config file with scb_d2.data.register",
+        ),
     ],
 )
 def test_a_run_that_cannot_work_is_refused(
@@ -108,6 +117,20 @@ def test_a_run_that_cannot_work_is_refused(
     OmegaConf.update(cfg, key, value)
     with pytest.raises(ValueError, match=sentence):
         check_run(cfg, 2, resume=False, eval_only=False)
+
+
+def test_the_embedded_photographs_need_no_call(repo_root: Path) -> None:
+    names = {
+        "dataloader.train.dataset.names": "blood_cells_train",
+        "dataloader.test.dataset.names": "blood_cells_test",
+    }
+    opts = [f"{key}={name}" for key, name in names.items()]
+    for name in names.values():
+        DatasetCatalog.pop(name, None)
+        MetadataCatalog.pop(name, None)
+    cfg = load_lazy_config(str(repo_root / "configs" / "lazy" / "fcos_scb.py"), opts)
+    reports = lazy_dataset_reports(cfg, headers=0)
+    assert [report.name for report in reports] == list(names.values())
 
 
 def test_evaluation_without_an_evaluator_is_refused(tiny_lazy: Path) -> None:
