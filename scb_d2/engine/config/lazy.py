@@ -23,6 +23,7 @@ from scb_d2.engine.device import available_amp, available_device
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
 
+from .lazy_file import run_lazy_file
 from .load import find_config_file
 
 __all__ = [
@@ -71,15 +72,11 @@ def load_lazy_config(config_file: str, opts: list[str] | None = None) -> DictCon
         opts: overrides ``key=value`` in hydra's grammar.
 
     Raises:
-        ConfigError: if the file is missing or no Python, an override is malformed or names nothing,
-            or the config lacks a part or holds one that the trainer does not know.
+        ConfigError: if the file is missing, no Python or raises, an override is malformed or names
+            nothing, or the config lacks a part or holds one that the trainer does not know.
     """
     path = find_config_file(config_file)
-    try:
-        cfg = LazyConfig.load(path)
-    except SyntaxError as error:
-        reason = " ".join(str(error.__cause__ or error).split()).rstrip("!")
-        raise ConfigError(f"{path} is not valid Python: {reason}.") from None
+    cfg = run_lazy_file(path)
     try:
         _complete(cfg, path, opts or [])
         register_blood_cells()

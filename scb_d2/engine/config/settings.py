@@ -2,31 +2,21 @@
 
 import os
 
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer
 from detectron2.utils.file_io import PathManager
-from fvcore.common.checkpoint import PeriodicCheckpointer
-from torch import nn
 
 from scb_d2.engine.checkpoint import find_checkpoint
 from scb_d2.engine.training.parts import Config, parts_of, run_settings
 from scb_d2.errors import ConfigError
 
 from .explain import explained
-from .keys import changed_keys, lazy_leaves, value_of
+from .keys import value_of
+from .ranges import check_ranges
 
 __all__ = ["check_settings", "key_of"]
 
 _SEEDS = 2**32
-_SHARES = (
-    "nms_thresh",
-    "nms_thresh_test",
-    "score_thresh_test",
-    "test_nms_thresh",
-    "test_score_thresh",
-)
-_COUNTS = ("detections_per_image", "max_detections_per_image", "test_topk_per_image")
 _KEYS = {
     "output_dir": ("OUTPUT_DIR", "train.output_dir"),
     "weights": ("MODEL.WEIGHTS", "train.init_checkpoint"),
@@ -65,7 +55,7 @@ def check_settings(cfg: Config, num_processes: int, *, resume: bool, eval_only: 
         return key_of(cfg, name)
 
     _check_output_dir(settings.output_dir, key("output_dir"))
-    _check_ranges(cfg)
+    check_ranges(cfg, eval_only=eval_only)
     if not (resume and find_checkpoint(settings.output_dir)):
         _check_weights(settings.weights, key("weights"))
     evaluates = bool(parts_of(cfg).evaluated_names(cfg))
@@ -101,23 +91,6 @@ def check_settings(cfg: Config, num_processes: int, *, resume: bool, eval_only: 
         _check_length(cfg, num_processes)
 
 
-def _check_ranges(cfg: Config) -> None:
-    """Thresholds and numbers of detections, of which any value gives detections of some kind."""
-    leaves = (
-        changed_keys(cfg, CfgNode())
-        if isinstance(cfg, CfgNode)
-        else [key for key, _ in lazy_leaves(cfg, "model")]
-    )
-    for key in leaves:
-        name, value = key.rpartition(".")[2].lower(), value_of(cfg, key)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            continue
-        if name in _SHARES and not 0 <= value <= 1:
-            raise ConfigError(f"{key} must be from 0 to 1; got {value}.")
-        if name in _COUNTS and value < 1 and value != -1:
-            raise ConfigError(f"{key} must be at least 1, or -1 for all; got {value}.")
-
-
 def _nothing_to_evaluate(cfg: Config, what: str) -> str:
     if isinstance(cfg, CfgNode):
         return f"{what} needs a data set in DATASETS.TEST, which is empty."
@@ -148,22 +121,10 @@ def _check_length(cfg: Config, num_processes: int) -> None:
     settings = run_settings(cfg)
     if settings.max_iter < 1:
         raise ConfigError(f"{key_of(cfg, 'max_iter')} must be at least 1; got {settings.max_iter}.")
-    explained(
-        "the periodic checkpoint",
-        _checkpoint_nothing,
-        cfg,
-        ("SOLVER.CHECKPOINT_PERIOD",) if isinstance(cfg, CfgNode) else ("train.checkpointer",),
-    )
     if settings.log_period < 1:
         raise ConfigError(
             f"{key_of(cfg, 'log_period')} must be at least 1; got {settings.log_period}."
         )
-
-
-def _checkpoint_nothing(cfg: Config) -> None:
-    settings = run_settings(cfg)
-    checkpointer = DetectionCheckpointer(nn.Module(), save_to_disk=False)
-    PeriodicCheckpointer(checkpointer, settings.checkpoint_period, settings.max_iter).step(0)
 
 
 def _check_output_dir(path: str, key: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import builtins
 import json
 import logging
 from pathlib import Path
@@ -85,6 +86,18 @@ def test_wrong_overrides_get_one_sentence(tiny_lazy: Path, opts: list[str], sent
         ("train.model_ema = dict(enabled=True)", "train.model_ema is not supported"),
         ("optimizer = None", "does not define optimizer"),
         ("def (", "is not valid Python"),
+        (
+            "model.num_classes = clases",
+            r"tiny\.py, line \d+, raised NameError: name 'clases' is",
+        ),
+        (
+            "from nowhere import thing",
+            r"line \d+, raised ModuleNotFoundError: No module named 'now",
+        ),
+        ("from .absent import model", r"line \d+, raised ImportError: Cannot import name absent"),
+        ("int('four')", r"line \d+, raised ValueError: invalid literal"),
+        ("dict()['lr']", r"line \d+, raised KeyError: 'lr'\.$"),
+        ("assert not model", r"line \d+, raised AssertionError\.$"),
     ],
 )
 def test_what_is_missing_or_unknown_is_refused(
@@ -93,6 +106,16 @@ def test_what_is_missing_or_unknown_is_refused(
     tiny_lazy.write_text(f"{tiny_lazy.read_text()}\n{addition}\n")
     with pytest.raises(ConfigError, match=sentence):
         load_lazy_config(str(tiny_lazy))
+
+
+def test_an_imported_file_that_raises_is_the_one_named(tiny_lazy: Path) -> None:
+    imports = builtins.__import__
+    (tiny_lazy.parent / "base.py").write_text("lr = 0.1\nsteps = dict(last=1 / 0)\n")
+    tiny_lazy.write_text(f"{tiny_lazy.read_text()}\nfrom .base import steps\n")
+    with pytest.raises(ConfigError, match=r"base\.py, line 2, raised ZeroDivisionError: division"):
+        load_lazy_config(str(tiny_lazy))
+    assert builtins.__import__ is imports
+    assert main(["--config-file", str(tiny_lazy)]) != 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,51 @@
+"""Running a LazyConfig file, which is a user's Python, so that its errors name file and line."""
+
+import builtins
+import traceback
+
+from detectron2.config import LazyConfig
+from omegaconf import DictConfig
+
+from scb_d2.errors import ConfigError, UserError
+
+__all__ = ["run_lazy_file"]
+
+_PACKAGE = "detectron2._cfg_loader"  # of which Detectron2 makes every config file a module
+
+
+def run_lazy_file(path: str) -> DictConfig:
+    """The config that a LazyConfig ``.py`` file, and those that it imports, describe.
+
+    Args:
+        path: an existing file. It is code and is run.
+
+    Raises:
+        ConfigError: if a file is no Python or raises; names the file, the line and what was raised.
+    """
+    imports = builtins.__import__
+    try:
+        return LazyConfig.load(path)
+    except SyntaxError as error:
+        reason = " ".join(str(error.__cause__ or error).split()).rstrip("!")
+        raise ConfigError(f"{path} is not valid Python: {reason}.") from None
+    except Exception as error:
+        place = _place(error, path)
+        raise ConfigError(f"{place} raised {_reason(error)}.") from error
+    finally:
+        builtins.__import__ = imports  # Detectron2 leaves its own behind when a file raises
+
+
+def _place(error: Exception, path: str) -> str:
+    """File and line of the innermost frame that is a config file's own."""
+    place = path
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if str(frame.f_globals.get("__package__") or "").startswith(_PACKAGE):
+            place = f"{frame.f_code.co_filename}, line {line},"
+    return place
+
+
+def _reason(error: Exception) -> str:
+    said = " ".join(str(error).split()).rstrip(".")
+    if isinstance(error, UserError):
+        return said
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
