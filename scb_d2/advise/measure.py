@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from tqdm import tqdm
 
 from scb_d2.errors import ConfigError
@@ -22,6 +23,7 @@ from scb_d2.utils.size_groups import SIZE_NAMES, size_index
 __all__ = [
     "DataCounts",
     "MatchCounts",
+    "check_upright",
     "count_data",
     "count_matches",
     "find_geometry",
@@ -134,12 +136,25 @@ class MatchCounts:
 
 
 def find_geometry(setup: MatchSetup) -> AnchorGeometry | None:
-    """Anchors or points of a detector; None where it matches none, or rotated ones."""
+    """Anchors or points of a detector of upright boxes; None where it matches none."""
     try:
-        geometry = AnchorGeometry(setup.model)
+        return AnchorGeometry(setup.model)
     except ConfigError:
         return None
-    return None if geometry.rotated else geometry
+
+
+def check_upright(model: nn.Module) -> None:
+    """Refuse detectors of rotated boxes, whose boxes would be taken for upright ones.
+
+    Raises:
+        ConfigError: naming the command that covers them.
+    """
+    owner = getattr(model, "proposal_generator", None) or model
+    if getattr(getattr(owner, "anchor_generator", None), "box_dim", 4) == 5:
+        raise ConfigError(
+            f"scb-d2 advise does not cover rotated boxes, which {type(owner).__name__} matches; "
+            "scb-d2 matches counts them."
+        )
 
 
 def threshold_of(geometry: AnchorGeometry) -> float | None:

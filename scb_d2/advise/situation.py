@@ -14,7 +14,14 @@ from scb_d2.matches.setup import MatchSetup, load_records, load_setup
 
 from .finding import Change
 from .lazy_settings import LazySettings
-from .measure import DataCounts, MatchCounts, count_data, count_matches, find_geometry
+from .measure import (
+    DataCounts,
+    MatchCounts,
+    check_upright,
+    count_data,
+    count_matches,
+    find_geometry,
+)
 from .settings import YamlSettings, load_settings
 
 __all__ = ["Matched", "Situation", "load_situation"]
@@ -80,6 +87,7 @@ def load_situation(
     if max_images < 1:
         raise ConfigError(f"the number of images must be at least 1; got {max_images}.")
     setup = load_setup(config_file, list(opts))
+    check_upright(setup.model)
     names = tuple(dict.fromkeys(datasets or setup.dataset_names))
     if not names:
         raise ConfigError("the config names no training data; give --dataset NAME.")

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ import torch
 from detectron2.config import LazyConfig
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
+from detectron2.modeling.anchor_generator import RotatedAnchorGenerator
 from detectron2.structures import BoxMode, RotatedBoxes
 from detectron2.utils.events import EventStorage
 from PIL import Image
 
 from scb_d2 import ConfigError, build_model
+from scb_d2.advise.measure import check_upright
 from scb_d2.cli import main
 from scb_d2.data.rotated_mapper import RotatedDatasetMapper
 from scb_d2.matches.anchors import AnchorGeometry
@@ -22,6 +25,7 @@ from scb_d2.matches.collect import match_image
 from scb_d2.matches.network_input import AugmentedInput, fixed_input, seeded
 from scb_d2.matches.rotated import rotated_ious
 from scb_d2.modeling.compiled_operators import has_compiled_operators
+from scb_d2.utils.tensors import load_tensors
 from tests.modeling.rotated import rotated_config
 
 SIZE = (96, 128)  # height, width
@@ -78,7 +82,7 @@ dataloader.train.num_workers = dataloader.test.num_workers = 0
 dataloader.train.total_batch_size = 2
 optimizer.lr = 1e-4
 train.update(
-    init_checkpoint="", max_iter=2, eval_period=2, checkpointer=dict(period=2, max_to_keep=9),
+    init_checkpoint="", max_iter=2, eval_period=2, checkpointer=dict(period=1, max_to_keep=9),
     output_dir={output!r}, seed=1, device="cpu",
 )
 del cfg, heads
@@ -201,8 +205,20 @@ def test_without_operators_the_sentence_is_that_of_training(repo_root, tmp_path,
         instantiate(lazy.model)
 
 
+def test_advice_is_refused():
+    generator = RotatedAnchorGenerator(
+        sizes=[[32]], aspect_ratios=[1.0], angles=[0, 45], strides=[8]
+    )
+    rpn = SimpleNamespace(anchor_generator=generator)
+    with pytest.raises(ConfigError, match=r"does not cover rotated boxes.*scb-d2 matches counts"):
+        check_upright(SimpleNamespace(proposal_generator=rpn))
+    check_upright(SimpleNamespace(proposal_generator=None))
+
+
 @needs_operators
-def test_a_users_lazy_config_from_report_to_export(repo_root, tmp_path, photograph, capsys):
+def test_a_users_lazy_config_from_report_to_resume_and_export(
+    repo_root, tmp_path, photograph, capsys
+):
     from scb_d2.engine.main import main as train
 
     base = str(repo_root / "configs" / "lazy" / "rotated_faster_rcnn_scb.py")
@@ -219,8 +235,18 @@ def test_a_users_lazy_config_from_report_to_export(repo_root, tmp_path, photogra
         assert report["about"]["architecture"] == "GeneralizedRCNN"
         assert report["about"]["detector_stage"] == "ScaleBalancedRRPN"
         assert (tmp_path / "report" / "matches_sample_1.png").is_file()
+        capsys.readouterr()
+        argv = ["--config-file", str(config), "--output", str(tmp_path / "advice")]
+        assert main(["advise", *argv]) == 1 and not (tmp_path / "advice").exists()
+        assert "does not cover rotated boxes, which ScaleBalancedRRPN" in capsys.readouterr().err
         assert train(["--config-file", str(config)]) == 0
         assert "bbox" in json.loads((tmp_path / "run" / "results.json").read_text())["ships_val"]
+        straight = load_tensors(str(tmp_path / "run" / "model_final.pth"))["model"]
+        (tmp_path / "run" / "model_final.pth").unlink()
+        (tmp_path / "run" / "last_checkpoint").write_text("model_0000000.pth")
+        assert train(["--resume", "--config-file", str(config)]) == 0
+        resumed = load_tensors(str(tmp_path / "run" / "model_final.pth"))["model"]
+        assert all(torch.equal(resumed[key], value) for key, value in straight.items())
         assert main(["export", str(tmp_path / "run"), "--output", str(tmp_path / "stock")]) == 0
     finally:
         for name in ("ships_train", "ships_val"):
