@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,19 +27,28 @@ REFUSED = {
 }
 """Names of cases whose meaning is not plain, with what is said of them."""
 
+REFUSED_VOC = {
+    "gbk": "has objects of a class that is not among its class names",
+    "lower": "has objects of a class that is not among its class names",
+    "nohdr_cn": "has objects of a class that is not among its class names",
+    "swap": "has boxes of negative width or height",
+}
+
 pytestmark = pytest.mark.skipif(
     not (JSON_FILES and IMAGES.is_dir()), reason="needs the inputs of ../shared/cases"
 )
 
 
-def _train(entry: dict[str, str], classes: int, capsys: pytest.CaptureFixture[str]) -> str:
+def _train(
+    entry: dict[str, Any], classes: int, capsys: pytest.CaptureFixture[str], *flags: str
+) -> str:
     """What a run of one iteration and its evaluation says on stderr, "" where it ends well."""
     config = tiny_config(Path.cwd(), "run", TEST__BEST_METRIC="")
     names = ["DATASETS.TRAIN", "case", "DATASETS.TEST", "case"]
     data = ["DATASETS.REGISTER", str([{"NAME": "case", **entry}]), *names]
     model = ["MODEL.RETINANET.NUM_CLASSES", str(classes)]
     capsys.readouterr()
-    status = main(["--config-file", str(config), *SHORT, *data, *model])
+    status = main(["--config-file", str(config), *flags, *SHORT, *data, *model])
     error = capsys.readouterr().err.strip() if status else ""
     assert (status, Path("run").exists()) == ((1, False) if error else (0, True))
     return error.splitlines()[-1] if error else ""
@@ -55,3 +65,29 @@ def test_coco_files_are_trained_and_evaluated(
     if not error:
         results = json.loads(Path("run/results.json").read_text())
         assert 0 <= results["case"]["bbox"]["AP"] <= 100
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted([*(CASES / "masks").glob("*.json"), *(CASES / "kp").glob("*.json")]),
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
+def test_boxes_are_trained_whatever_the_masks_and_keypoints(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classes = len(json.loads(path.read_bytes())["categories"])
+    entry = {"FORMAT": "coco", "JSON": str(path), "IMAGES": str(IMAGES)}
+    assert _train(entry, classes, capsys, "--no-rehearsal") == ""
+
+
+@pytest.mark.parametrize(
+    "folder", sorted((CASES / "voc").glob("*")), ids=lambda folder: folder.name
+)
+def test_voc_folders_are_trained_and_evaluated(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["RBC", "WBC", "Platelets"]
+    entry = {"FORMAT": "voc", "DIR": str(folder), "SPLIT": "train", "CLASSES": names}
+    error = _train(entry, len(names), capsys, "--no-rehearsal")
+    expected = REFUSED_VOC.get(folder.name, "")
+    assert expected in error and bool(error) == bool(expected), error
