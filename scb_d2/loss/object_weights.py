@@ -4,6 +4,8 @@ Shape shorthand: R anchors of an image, G objects of it. M is the number of anch
 matched, W its weight.
 """
 
+import math
+
 import torch
 from detectron2.structures import Boxes, RotatedBoxes
 from detectron2.utils.registry import Registry
@@ -83,7 +85,7 @@ def log_area(match_counts: Tensor, gt_boxes: Boxes, alpha: float) -> Tensor:
     The paper's weight is ``ln(area)``. Scaled so that an object of 32 x 32 pixels weighs 1/3, and
     so 1 under beta 3; ``information`` gives 0.33 to one of M = 10. Areas below 2 x 2 count as that.
     """
-    return _areas(gt_boxes).log() / (3 * torch.tensor(_REFERENCE_AREA).log().item())
+    return _areas(gt_boxes).log() / (3 * math.log(_REFERENCE_AREA))
 
 
 @OBJECT_WEIGHT_REGISTRY.register()
@@ -179,7 +181,8 @@ class ScaleBalancedWeight:
         self.form = check_form(form, "form")
         self.alpha = check_factor(alpha, "alpha")
         self.beta = check_factor(beta, "beta")
-        self._try()
+        with torch.device("cpu"):  # a model may be built where tensors hold no values
+            self._try()
 
     def _try(self) -> None:
         sides, counts = torch.tensor(_TRIED_SIDES), torch.tensor(_TRIED_COUNTS)

@@ -175,7 +175,7 @@ def test_a_batch_is_shared_evenly(
 
     assert main(["--config-file", str(tiny_yaml), "--num-gpus", "3"]) == 1
     error = capfd.readouterr().err
-    assert "SOLVER.IMS_PER_BATCH must be a multiple of the number of processes, 3; got 2" in error
+    assert "IMS_PER_BATCH must be at least 1 and a multiple of the 3 processes; got 2" in error
 
 
 @pytest.mark.parametrize(
