@@ -18,6 +18,7 @@ from scb_d2.data.reader.ground_truth import GroundTruth, load_ground_truth
 from scb_d2.data.registration import register_datasets
 from scb_d2.engine.config.safe_yaml import load_outline
 from scb_d2.errors import ConfigError, DataError
+from scb_d2.utils.nested import value_at
 
 __all__ = ["Arms", "Run", "find_run", "load_arms", "pair_runs"]
 
@@ -55,10 +56,8 @@ class Run:
 
     @property
     def _lazy_dataset_names(self) -> list[str]:
-        node: Any = self.config
-        for key in ("dataloader", "test", "dataset", "names"):
-            node = node.get(key) if isinstance(node, dict) else None
-        return [node] if isinstance(node, str) else list(node or ())
+        names = value_at(self.config, "dataloader.test.dataset.names")
+        return [names] if isinstance(names, str) else list(names or ())
 
     @property
     def data_keys(self) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from omegaconf import OmegaConf, SCMode
 from scb_d2.engine.config.lazy import load_lazy_config
 from scb_d2.engine.config.load import merge_config
 from scb_d2.utils.hydra_text import hydra_text
+from scb_d2.utils.nested import flat, value_at
 
-__all__ = ["ConfigKind", "flat", "kind_of"]
+__all__ = ["ConfigKind", "kind_of"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class ConfigKind:
 
     def facts_of(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The facts of a run's `config.yaml`, None where it does not tell; names as lists."""
-        found = {name: _at(config, key) for name, key in self.facts.items()}
+        found = {name: value_at(config, key) for name, key in self.facts.items()}
         for name in ("train", "test"):
             found[name] = [found[name]] if isinstance(found[name], str) else found[name]
         return found
@@ -50,17 +51,6 @@ class ConfigKind:
 def kind_of(config: Path) -> ConfigKind:
     """The kind of a config file, by its suffix."""
     return _LAZY if config.suffix == ".py" else _YAML
-
-
-def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, keys joined by dots."""
-    values: dict[str, Any] = {}
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            values.update(flat(value, f"{prefix}{key}."))
-        else:
-            values[f"{prefix}{key}"] = value
-    return values
 
 
 def _yaml_text(value: Any) -> str:
@@ -99,13 +89,6 @@ def _plain(node: Any) -> Any:
         return f"{node.__module__}.{node.__qualname__}"
     spelt = repr(node)
     return type(node).__qualname__ if " at 0x" in spelt else spelt
-
-
-def _at(config: Mapping[str, Any], key: str) -> Any:
-    node: Any = config
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
-    return node
 
 
 _YAML = ConfigKind(

@@ -11,10 +11,10 @@ from typing import Any
 
 from scb_d2.errors import UserError
 from scb_d2.utils.files import atomic_write
+from scb_d2.utils.nested import flat
 from scb_d2.utils.plain_json import to_json
 from scb_d2.utils.revision import revision
 
-from .config_kinds import flat
 from .plan import Experiment, TrainingRun
 
 __all__ = ["finished_arms", "identity", "run_state", "train_all", "train_in_subprocess"]
