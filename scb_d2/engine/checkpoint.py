@@ -17,6 +17,8 @@ from scb_d2.errors import ConfigError, RunError
 from scb_d2.utils.files import PARTIAL_SUFFIX, WholeFilePaths
 from scb_d2.utils.tensors import check_arrays, load_tensors
 
+from .processes import dead_worker
+
 __all__ = [
     "SafeCheckpointer",
     "UntaggedCheckpointer",
@@ -44,10 +46,14 @@ class SafeCheckpointer(DetectionCheckpointer):
 
         Raises:
             RunError: if it cannot be written.
+            RuntimeError: if a data loader's process died meanwhile, see
+                :func:`scb_d2.engine.processes.dead_worker`.
         """
         try:
             super().save(name, **kwargs)
         except (OSError, RuntimeError) as error:  # torch's writer raises the latter
+            if dead_worker(error):
+                raise
             path = os.path.join(self.save_dir, f"{name}.pth")
             cause = error if isinstance(error, OSError) else error.__context__
             reason = getattr(cause, "strerror", None) or str(error).splitlines()[0]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import scb_d2.utils.files
 from scb_d2.engine.training.trainer import Trainer
@@ -126,21 +127,40 @@ def test_a_full_disk_stops_the_run_and_costs_nothing(
 
 
 def _kill_a_worker() -> None:
+    multiprocessing.active_children()[0].kill()
+
+
+def _kill_a_worker_in_a_step() -> None:
     original: Callable[..., None] = Trainer.run_step
 
     def run_step(self: Trainer) -> None:
         if self.iter == 3:
-            multiprocessing.active_children()[0].kill()
+            _kill_a_worker()
         original(self)
 
     Trainer.run_step = run_step
 
 
-def test_a_dying_worker_is_one_sentence(folder: Path, undisturbed: dict[str, Any]) -> None:
-    config = tiny_config(folder, "worker", DATALOADER__NUM_WORKERS=2)
-    ended = run_process(["--config-file", config], folder / "log", _kill_a_worker)
+def _kill_a_worker_in_a_save() -> None:
+    original: Callable[..., None] = torch.save
+
+    def save(state: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        if isinstance(state, dict) and state.get("iteration") == 3:
+            _kill_a_worker()
+            time.sleep(60)  # the signal's handler raises here
+        original(state, *args, **kwargs)
+
+    torch.save = save
+
+
+@pytest.mark.parametrize("kill", [_kill_a_worker_in_a_step, _kill_a_worker_in_a_save])
+def test_a_dying_worker_is_one_sentence(
+    folder: Path, undisturbed: dict[str, Any], kill: Callable[[], None]
+) -> None:
+    config = tiny_config(folder, kill.__name__, DATALOADER__NUM_WORKERS=2)
+    ended = run_process(["--config-file", config], folder / "log", kill)
     assert ended.status == 1
-    assert "because a data loader's process died: DataLoader worker" in ended.output
+    assert "because a data loader's process died: DataLoader worker" in ended.output, ended.output
     assert "Traceback" not in ended.output
     assert not differences(undisturbed, _resume(config, folder))
 

@@ -1,6 +1,5 @@
 """Training batches as a function of the seed and the iteration, whatever happened before."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +14,7 @@ from detectron2.engine.train_loop import TrainerBase
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
+from scb_d2.engine.processes import dead_worker
 from scb_d2.errors import RunError
 from scb_d2.utils.seeding import derived_seed, temporary_seed
 
@@ -26,7 +26,6 @@ __all__ = [
     "skip_batches",
 ]
 
-_DEAD_WORKER = re.compile(r"DataLoader worker \(.*\) (is killed|exited)")
 _MAX_TRIES = 100
 
 Key = tuple[int, int, int]
@@ -174,11 +173,12 @@ def dead_workers_named(trainer: TrainerBase) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ConnectionError, EOFError) as error:
-        reason = " ".join(str(error).split())
-        if not isinstance(error, RuntimeError):  # it died while it handed a batch over
-            reason = f"DataLoader worker closed its connection ({reason})."
-        elif not _DEAD_WORKER.search(reason):
-            raise
+        reason = dead_worker(error)
+        if reason is None:
+            if isinstance(error, RuntimeError):
+                raise
+            # it died while it handed a batch over
+            reason = f"DataLoader worker closed its connection ({' '.join(str(error).split())})."
         raise RunError(
             f"Training stopped at iteration {trainer.iter} because a data loader's process died: "
             f"{reason} Go on with --resume, with fewer workers if memory ran out."
