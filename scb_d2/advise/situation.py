@@ -10,7 +10,7 @@ import numpy as np
 
 from scb_d2.errors import ConfigError, DataError
 from scb_d2.matches.anchors import AnchorGeometry
-from scb_d2.matches.setup import MatchSetup, load_records, load_setup
+from scb_d2.matches.setup import MatchSetup, load_all_records, load_setup
 
 from .finding import Change
 from .lazy_settings import LazySettings
@@ -91,7 +91,7 @@ def load_situation(
     names = tuple(dict.fromkeys(datasets or setup.dataset_names))
     if not names:
         raise ConfigError("the config names no training data; give --dataset NAME.")
-    records, class_names = _load_all(names)
+    records, class_names = load_all_records(names)
     data = count_data(records, setup, class_names)
     if not len(data):
         raise DataError(f"{', '.join(names)}: no image has an object that training would keep.")
@@ -126,16 +126,6 @@ def load_situation(
         num_sampled=len(sample),
         match_again=match_again,
     )
-
-
-def _load_all(names: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
-    records, class_names = [], None
-    for name in names:
-        more, classes = load_records(name)
-        if class_names is not None and classes != class_names:
-            raise DataError(f"the data sets {names[0]!r} and {name!r} have different classes.")
-        records, class_names = records + more, classes
-    return records, class_names or []
 
 
 def _draw(images: Any, most: int, seed: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 import argparse
 
-__all__ = ["add_config_file", "add_overrides"]
+__all__ = ["add_config_file", "add_datasets", "add_output", "add_overrides"]
 
 
 def add_config_file(
@@ -16,6 +16,27 @@ def add_config_file(
         text: its help.
     """
     parser.add_argument("--config-file", required=True, metavar="FILE", help=text)
+
+
+def add_output(parser: argparse.ArgumentParser, text: str = "folder to write into") -> None:
+    """Declare ``--output``, a folder that must be given.
+
+    Args:
+        parser: of a command.
+        text: its help.
+    """
+    parser.add_argument("--output", required=True, metavar="DIR", help=text)
+
+
+def add_datasets(parser: argparse.ArgumentParser) -> None:
+    """Declare ``dataset``, names of registered data sets in place of those that are trained on."""
+    parser.add_argument(
+        "--dataset",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="registered data set, may be repeated (default: what the config trains on)",
+    )
 
 
 def add_overrides(parser: argparse.ArgumentParser, flag: bool = False) -> None:

@@ -8,7 +8,7 @@ advice.json, advised.yaml (your config with the changes; .py for a LazyConfig) a
 
 import argparse
 
-from ._arguments import add_config_file, add_overrides
+from ._arguments import add_config_file, add_datasets, add_output, add_overrides
 
 __all__ = ["add_arguments", "run"]
 
@@ -16,14 +16,8 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `scb-d2 advise`."""
     add_config_file(parser)
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder to write into")
-    parser.add_argument(
-        "--dataset",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="registered data set, may be repeated (default: what the config trains on)",
-    )
+    add_output(parser)
+    add_datasets(parser)
     parser.add_argument(
         "--max-images",
         type=int,

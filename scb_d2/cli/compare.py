@@ -6,6 +6,7 @@ A run is an OUTPUT_DIR of train_net.py, or a COCO results file with --annotation
 
 import argparse
 
+from ._arguments import add_output
 from .recall import add_recall_arguments, area_scales_of
 
 __all__ = ["add_arguments", "run"]
@@ -15,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `scb-d2 compare`."""
     parser.add_argument("--baseline", nargs="+", required=True, metavar="RUN", help="its runs")
     parser.add_argument("--candidate", nargs="+", required=True, metavar="RUN", help="its runs")
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder to write")
+    add_output(parser, "folder to write")
     add_compare_arguments(parser)
     parser.add_argument(
         "--annotations",

@@ -10,13 +10,15 @@ run without Detectron2, and model.json, which says what goes in and what comes o
 
 import argparse
 
+from ._arguments import add_output
+
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("run_dir", metavar="RUN", help="output folder of train_net.py")
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder to write into")
+    add_output(parser)
     parser.add_argument(
         "--format",
         choices=("detectron2", "onnx", "torchscript"),

@@ -7,7 +7,7 @@ Writes matches.html (one page with everything), matches.json and PNG figures.
 
 import argparse
 
-from ._arguments import add_config_file, add_overrides
+from ._arguments import add_config_file, add_datasets, add_output, add_overrides
 
 __all__ = ["add_arguments", "run"]
 
@@ -15,14 +15,8 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `scb-d2 matches`."""
     add_config_file(parser)
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the report")
-    parser.add_argument(
-        "--dataset",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="registered data set, may be repeated (default: what the config trains on)",
-    )
+    add_output(parser, "folder for the report")
+    add_datasets(parser)
     parser.add_argument(
         "--sizes",
         choices=["input", "native"],

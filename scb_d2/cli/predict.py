@@ -7,7 +7,7 @@ and category_name besides.
 
 import argparse
 
-from ._arguments import add_config_file, add_overrides
+from ._arguments import add_config_file, add_output, add_overrides
 
 __all__ = ["add_arguments", "run"]
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="checkpoint (default: model_final.pth beside the config file)",
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder to write into")
+    add_output(parser)
     parser.add_argument(
         "--score-threshold",
         type=float,

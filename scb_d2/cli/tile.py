@@ -8,6 +8,8 @@ with and without tiles are compared on the same images.
 
 import argparse
 
+from ._arguments import add_output
+
 __all__ = ["add_arguments", "run"]
 
 
@@ -20,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="COCO detection file, one for each part (such as train and test)",
     )
     parser.add_argument("--images", required=True, metavar="DIR", help="folder of the photographs")
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder to write into")
+    add_output(parser)
     parser.add_argument("--size", type=int, required=True, help="side of a tile in pixels")
     parser.add_argument(
         "--overlap",

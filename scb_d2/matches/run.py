@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -30,7 +30,7 @@ from .network_input import AugmentedInput, InputRule, fixed_input, seeded
 from .page import render_page
 from .report import MatchReport, make_report
 from .samples import draw_samples
-from .setup import MatchSetup, load_records, load_setup
+from .setup import MatchSetup, load_all_records, load_setup
 from .tally import ImageMatches, MatchTally
 from .weight_shares import FormSums
 
@@ -92,7 +92,7 @@ def match_report(
         raise ConfigError("--per-object needs one data set, since ids may repeat between several.")
     geometry = AnchorGeometry(setup.model)
     rule = _input_rule(setup, augment, input_size, seed, geometry.rotated)
-    records, class_names = _load_all(names)
+    records, class_names = load_all_records(names)
     records = records[:max_images]
     form_sums = None
     if setup.form not in PAPER_FORMS:
@@ -188,16 +188,6 @@ def _input_rule(
         setup.object_aware,
         rotated,
     )
-
-
-def _load_all(names: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
-    records, class_names = [], None
-    for name in names:
-        more, classes = load_records(name)
-        if class_names is not None and classes != class_names:
-            raise DataError(f"the data sets {names[0]!r} and {name!r} have different classes.")
-        records, class_names = records + more, classes
-    return records, class_names or []
 
 
 @contextlib.contextmanager

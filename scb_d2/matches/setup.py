@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from scb_d2.engine.config.load import find_config_file, load_config
 from scb_d2.errors import ConfigError, DataError
 from scb_d2.modeling.build import build_model
 
-__all__ = ["MatchSetup", "load_records", "load_setup"]
+__all__ = ["MatchSetup", "load_all_records", "load_records", "load_setup"]
 
 _ABOUT_FILES = ("missing-folder", "missing-image")
 
@@ -80,6 +81,22 @@ def load_records(name: str) -> tuple[list[dict[str, Any]], list[str]]:
     if not any(record.get("annotations") for record in records):
         raise DataError(f"the data set {name!r} has no annotated objects to match.")
     return records, dataset_classes(name)
+
+
+def load_all_records(names: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """:func:`load_records` of several data sets, which must have the same classes.
+
+    Raises:
+        DataError: if they have not, and as there.
+    """
+    records: list[dict[str, Any]] = []
+    class_names: list[str] | None = None
+    for name in names:
+        more, classes = load_records(name)
+        if class_names is not None and classes != class_names:
+            raise DataError(f"the data sets {names[0]!r} and {name!r} have different classes.")
+        records, class_names = records + more, classes
+    return records, class_names or []
 
 
 def _yaml_setup(path: str, opts: list[str]) -> MatchSetup:
