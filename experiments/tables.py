@@ -166,10 +166,11 @@ def _clipping(plans: dict[str, Any]) -> str:
 
 
 def _rates(found: dict[str, Any], results: dict[str, dict[str, Any]]) -> str:
-    """AP on the validation part by arm and rate, the best in bold; the plan `<name>_low` too."""
+    """AP on the validation part by arm and rate, the best in bold; `<name>_low` and `_high` too."""
     name = next(name for name, other in results.items() if other is found)
     table: dict[str, dict[float, float]] = {}
-    for plan in (found, results.get(f"{name}_low", {"arms": {}})):
+    plans = [results[other] for other in (name, f"{name}_low", f"{name}_high") if other in results]
+    for plan in plans:
         for arm, values in plan["arms"].items():
             rate = float(values["overrides"]["SOLVER.BASE_LR"])
             mean = statistics.fmean(values["metrics"]["AP"].values())

@@ -203,6 +203,8 @@ def test_tables_of_made_up_results():
     results["toy_rates"] = {"arms": runs}
     low = {"overrides": {"SOLVER.BASE_LR": "0.02"}, "metrics": {"AP": {"101": 4.0}}}
     results["toy_rates_low"] = {"arms": {"c_0.02": low}}
+    high = {"overrides": {"SOLVER.BASE_LR": "0.2"}, "metrics": {"AP": {"101": 6.0}}}
+    results["toy_rates_high"] = {"arms": {"c_0.2": high}}
     kinds = [
         "toy about",
         "toy_rates rates",
@@ -233,8 +235,9 @@ def test_tables_of_made_up_results():
     matches = "| toy | 2.49 | 1.59 | 44.5 -> 55.5 | clear | +1.25 [-0.50, +3.00] | not run |"
     assert matches in written
     assert "| other |" not in written  # no results, no gain
-    assert "| AP at rate | 0.02 | 0.05 | 0.1 |" in written
-    assert "| a_b |  | **30.0** | 20.0 |" in written and "| c | 4.0 |  | **5.0** |" in written
+    assert "| AP at rate | 0.02 | 0.05 | 0.1 | 0.2 |" in written
+    assert "| a_b |  | **30.0** | 20.0 |  |" in written
+    assert "| c | 4.0 |  | 5.0 | **6.0** |" in written
     assert "| toy | stock | 60 | 12 | 0.26 |" in written and "free" not in written
     assert "<!-- table absent results -->\nNot run.\n<!-- end -->\nafter" in written
 
