@@ -27,6 +27,7 @@ from .synthetic import SHAPE_CLASSES, ensure_shapes, shapes_folder
 __all__ = [
     "SHAPES_NAMES",
     "VOC_CLASSES",
+    "count_images_of_classes",
     "register_blood_cells",
     "register_coco",
     "register_datasets",
@@ -230,7 +231,7 @@ def register_datasets(cfg: CfgNode) -> None:
         _register_entry(f"DATASETS.REGISTER[{index}]", entry)
     load_through_reader([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
     if cfg.MODEL.ROI_BOX_HEAD.USE_FED_LOSS:
-        _count_images_of_classes(cfg.DATASETS.TRAIN)
+        count_images_of_classes(cfg.DATASETS.TRAIN)
 
 
 def _register_synthetic(keys: CfgNode) -> None:
@@ -262,8 +263,12 @@ def _register_entry(where: str, entry: Any) -> None:
         register_yolo(name, entry["DATA"], entry["SPLIT"])
 
 
-def _count_images_of_classes(names: Sequence[str]) -> None:
-    """Give own data sets the numbers from which the federated loss takes its weights."""
+def count_images_of_classes(names: Sequence[str]) -> None:
+    """Give own data sets the numbers from which the federated loss takes its weights.
+
+    Args:
+        names: registered names; only those that this package registered are read.
+    """
     for name in names:
         meta = MetadataCatalog.get(name)
         if meta.get("scb_source") is None or meta.get("class_image_count") is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from scb_d2.data.images import vanishes
@@ -39,7 +40,7 @@ _RULES: Rules = {
     "no-keypoints": (
         "error",
         "has annotations with another number of keypoints than MODEL.ROI_KEYPOINT_HEAD."
-        "NUM_KEYPOINTS",
+        "NUM_KEYPOINTS (num_keypoints)",
     ),
     "elongated-image": (
         "error",
@@ -92,6 +93,7 @@ class _Look:
         self.tally = Tally(records.subject, _RULES)
         self.used: set[int] = set()
         self.objects = self.fractional = self.as_corners = self.boxes = 0
+        self.without_keypoints = 0
         self.passed_over: set[int] = set()
 
     def at(self, image: dict[str, Any]) -> None:
@@ -100,7 +102,7 @@ class _Look:
         if not annotations:
             self.tally.add("empty-image", name)
         size = (image.get("width"), image.get("height"))
-        trainable = self._resizable(size, name)
+        trainable = self._resizable(size, name) and self._shows_keypoints(annotations)
         for annotation in annotations:
             example = f"annotation {annotation['id']!r}"
             self.used.add(annotation["category_id"])
@@ -125,6 +127,13 @@ class _Look:
             self.tally.add("skipped-image", shown)
             return False
         return True
+
+    def _shows_keypoints(self, annotations: Sequence[dict[str, Any]]) -> bool:
+        """Whether there are as many visible keypoints as Detectron2's loader asks for."""
+        least = self.needs.min_keypoints
+        visible = sum(v > 0 for a in annotations for v in a.get("keypoints", ())[2::3])
+        self.without_keypoints += visible < least
+        return visible >= least
 
     def _at_box(self, annotation: dict[str, Any], size: tuple[Any, Any], example: str) -> None:
         box = annotation["bbox"]
@@ -186,6 +195,11 @@ class _Look:
         return found
 
     def _why_no_object(self) -> str:
+        if self.without_keypoints:
+            return (
+                f": images without {self.needs.min_keypoints} visible keypoints are left out "
+                "(MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE, min_keypoints)"
+            )
         if self.tally.count("skipped-image"):
             return ": resizing by INPUT.MIN_SIZE_TRAIN and MAX_SIZE_TRAIN leaves nothing of images"
         if self.tally.count("empty-box"):

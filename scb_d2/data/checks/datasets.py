@@ -28,6 +28,7 @@ __all__ = [
     "check_datasets",
     "check_name",
     "check_reported_classes",
+    "check_same_classes",
     "dataset_classes",
     "dataset_reports",
     "num_classes_key",
@@ -127,7 +128,7 @@ def check_agreement(cfg: CfgNode, reports: Sequence[DatasetReport]) -> None:
         DataError: naming the data sets, or the key of the number of classes.
     """
     check_extras(cfg)
-    _check_same_classes(reports)
+    check_same_classes(reports)
     key = num_classes_key(cfg)
     if key is not None:
         count = cfg
@@ -250,7 +251,12 @@ def check_reported_classes(num_classes: int, reports: Sequence[DatasetReport], k
             )
 
 
-def _check_same_classes(reports: Sequence[DatasetReport]) -> None:
+def check_same_classes(reports: Sequence[DatasetReport]) -> None:
+    """Check that data sets have the same classes in the same order.
+
+    Raises:
+        DataError: naming two data sets and how their classes differ.
+    """
     known = [report for report in reports if report.classes is not None]
     for other in known[1:]:
         first = known[0]

@@ -24,6 +24,7 @@ class Needs:
         masks: whether masks are trained and evaluated.
         mask_format: ``polygon`` or ``bitmask``.
         num_keypoints: keypoints of an object that are trained and evaluated; 0 for none.
+        min_keypoints: visible ones that an image must have to be trained on.
         pixel_range: see :func:`scb_d2.data.images.read_image`.
         train_resize: augmentations of training that may resize.
         test_resize: likewise of evaluation.
@@ -32,6 +33,7 @@ class Needs:
     masks: bool = False
     mask_format: str = "polygon"
     num_keypoints: int = 0
+    min_keypoints: int = 0
     pixel_range: Sequence[float] = ()
     train_resize: Sequence[T.Augmentation] = ()
     test_resize: Sequence[T.Augmentation] = ()
@@ -47,23 +49,33 @@ def needs_of(cfg: CfgNode) -> Needs:
     mapper: Any = MAPPER_REGISTRY.get(name) if name in MAPPER_REGISTRY else None
     # Of others it is not known how they resize.
     known = mapper is CheckedDatasetMapper
-    keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS if cfg.MODEL.KEYPOINT_ON else 0
+    head = cfg.MODEL.ROI_KEYPOINT_HEAD
+    with_keypoints = cfg.MODEL.KEYPOINT_ON
     return Needs(
         masks=cfg.MODEL.MASK_ON,
         mask_format=cfg.INPUT.MASK_FORMAT,
-        num_keypoints=keypoints,
+        num_keypoints=head.NUM_KEYPOINTS if with_keypoints else 0,
+        min_keypoints=head.MIN_KEYPOINTS_PER_IMAGE if with_keypoints else 0,
         pixel_range=check_pixel_range(cfg.INPUT.get("PIXEL_RANGE", ())),
         train_resize=_resize(cfg, True) if known else (),
         test_resize=_resize(cfg, False) if known else (),
     )
 
 
-def needs_of_mappers(train: Mapping[str, Any], test: Mapping[str, Any]) -> Needs:
+def needs_of_mappers(
+    train: Mapping[str, Any],
+    test: Mapping[str, Any],
+    *,
+    num_keypoints: int = 0,
+    min_keypoints: int = 0,
+) -> Needs:
     """The needs of the mappers of a LazyConfig, before they are built.
 
     Args:
         train: arguments of the mapper of training; empty where there is none.
         test: likewise of evaluation.
+        num_keypoints: see :class:`Needs`.
+        min_keypoints: likewise.
 
     Raises:
         ConfigError: if ``pixel_range`` is none.
@@ -72,6 +84,8 @@ def needs_of_mappers(train: Mapping[str, Any], test: Mapping[str, Any]) -> Needs
     return Needs(
         masks=bool(either.get("use_instance_mask")),
         mask_format=either.get("instance_mask_format", "polygon"),
+        num_keypoints=num_keypoints,
+        min_keypoints=min_keypoints,
         pixel_range=check_pixel_range(tuple(either.get("pixel_range") or ()), "pixel_range"),
         train_resize=_built_resize(train),
         test_resize=_built_resize(test),

@@ -16,7 +16,8 @@ from scb_d2.data.checks.report import DatasetReport
 from scb_d2.errors import DataError
 from scb_d2.evaluation.build import check_evaluators
 
-from .lazy import check_lazy_classes, lazy_dataset_reports, load_lazy_config
+from .lazy import load_lazy_config
+from .lazy_data import check_lazy_agreement, lazy_dataset_reports
 from .load import find_config_file, load_config
 
 __all__ = ["check_config_data", "check_run_data"]
@@ -38,7 +39,7 @@ def check_run_data(cfg: CfgNode | DictConfig, *, train: bool) -> None:
     else:
         reports = lazy_dataset_reports(cfg, train=train, headers=HEADERS_AT_START)
         raise_errors(reports)
-        check_lazy_classes(cfg, reports)
+        check_lazy_agreement(cfg, reports)
 
 
 def check_config_data(
@@ -61,7 +62,7 @@ def check_config_data(
     if path.endswith(".py"):
         cfg = load_lazy_config(path, list(opts))
         reports = lazy_dataset_reports(cfg, headers=headers)
-        check = check_lazy_classes
+        check = check_lazy_agreement
     else:
         cfg = load_config(path, opts)
         reports = dataset_reports(cfg, headers=headers)

@@ -5,7 +5,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
+from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from scb_d2.errors import ConfigError
 
 __all__ = [
     "changed_keys",
@@ -13,6 +16,7 @@ __all__ = [
     "lazy_calls",
     "lazy_leaves",
     "plain",
+    "target_of",
     "value_of",
     "with_value",
 ]
@@ -99,3 +103,20 @@ def lazy_calls(cfg: DictConfig, key: str) -> Iterator[str]:
 def plain(value: Any) -> Any:
     """A list in place of omegaconf's."""
     return OmegaConf.to_container(value) if isinstance(value, ListConfig) else value
+
+
+def target_of(node: Any) -> Any:
+    """The callable that a LazyCall names; None for another node.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    target = node.get("_target_") if isinstance(node, DictConfig) else None
+    if not isinstance(target, str):
+        return target
+    try:
+        return locate(target)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(
+            f"_target_ {target!r} must be the dotted name of something that can be imported."
+        ) from error

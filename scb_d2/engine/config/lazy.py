@@ -2,36 +2,27 @@
 
 import difflib
 import inspect
-from collections.abc import Sequence
 from typing import Any
 
 from detectron2.config import LazyConfig
 from detectron2.data import DatasetMapper
 from detectron2.evaluation import COCOEvaluator
-from detectron2.utils.registry import locate
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from scb_d2.data.checks.datasets import check_dataset, check_name, check_reported_classes
-from scb_d2.data.checks.needs import needs_of_mappers
-from scb_d2.data.checks.report import DatasetReport
 from scb_d2.data.mapper import CheckedDatasetMapper
-from scb_d2.data.reader.catalog import load_through_reader
-from scb_d2.data.registration import register_blood_cells
 from scb_d2.engine.device import available_amp, available_device
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
 
+from .keys import target_of
+from .lazy_data import register_lazy_datasets
 from .lazy_file import run_lazy_file
 from .load import find_config_file
 
 __all__ = [
-    "check_lazy_classes",
-    "lazy_dataset_reports",
     "load_lazy_config",
-    "target_of",
-    "test_dataset_name",
     "use_available_lazy_device",
 ]
 
@@ -57,8 +48,6 @@ and tiles, which are ``TEST.BEST_METRIC``, ``TEST.BEST_MODE``, ``TEST.PATIENCE``
 of YAML configs."""
 
 _REQUIRED = ("model", "optimizer", "lr_multiplier", "dataloader.train")
-_TRAIN_NAMES, _TEST_NAMES = "dataloader.train.dataset.names", "dataloader.test.dataset.names"
-_NUM_CLASSES = ("model.num_classes", "model.roi_heads.num_classes")
 
 
 def load_lazy_config(config_file: str, opts: list[str] | None = None) -> DictConfig:
@@ -79,8 +68,7 @@ def load_lazy_config(config_file: str, opts: list[str] | None = None) -> DictCon
     cfg = run_lazy_file(path)
     try:
         _complete(cfg, path, opts or [])
-        register_blood_cells()
-        load_through_reader(_dataset_names(cfg, _TRAIN_NAMES) + _dataset_names(cfg, _TEST_NAMES))
+        register_lazy_datasets(cfg)
     except OmegaConfBaseException as error:  # such as ${...} of what is not there
         raise ConfigError(f"{path}: {_first_line(error)}.") from None
     return cfg
@@ -107,58 +95,6 @@ def use_available_lazy_device(cfg: DictConfig) -> None:
     train = cfg.train
     train.device = available_device(train.device, "train.device")
     train.amp.enabled = available_amp(train.amp.enabled, train.device, "train.amp.enabled")
-
-
-def test_dataset_name(cfg: DictConfig) -> str:
-    """Name of the test data set, ``"test"`` where the config does not tell."""
-    names = _dataset_names(cfg, _TEST_NAMES)
-    return names[0] if len(names) == 1 else "test"
-
-
-def lazy_dataset_reports(
-    cfg: DictConfig, *, train: bool = True, headers: int | None = None
-) -> list[DatasetReport]:
-    """As :func:`scb_d2.data.checks.datasets.dataset_reports`, for a LazyConfig.
-
-    Raises:
-        DataError: if a data set is not registered.
-    """
-    train_names = _dataset_names(cfg, _TRAIN_NAMES) if train else []
-    test_names = _dataset_names(cfg, _TEST_NAMES)
-    for key, names in ((_TRAIN_NAMES, train_names), (_TEST_NAMES, test_names)):
-        for name in names:
-            check_name(name, key, "in the config file with scb_d2.data.register_coco and its like")
-    mappers = [OmegaConf.select(cfg, f"dataloader.{part}.mapper") for part in ("train", "test")]
-    needs = needs_of_mappers(*(m if isinstance(m, DictConfig) else {} for m in mappers))
-    return [
-        check_dataset(
-            name,
-            training=name in train_names,
-            evaluation=name in test_names,
-            headers=headers,
-            needs=needs,
-        )
-        for name in dict.fromkeys(train_names + test_names)
-    ]
-
-
-def check_lazy_classes(cfg: DictConfig, reports: Sequence[DatasetReport]) -> None:
-    """Check that the model has as many classes as its data.
-
-    Raises:
-        DataError: naming the key and both numbers.
-    """
-    for key in _NUM_CLASSES:
-        num_classes = OmegaConf.select(cfg, key)
-        if isinstance(num_classes, int):
-            check_reported_classes(num_classes, reports, key)
-
-
-def _dataset_names(cfg: DictConfig, key: str) -> list[str]:
-    names = OmegaConf.select(cfg, key)
-    if names is None:
-        return []
-    return [names] if isinstance(names, str) else list(names)
 
 
 def _apply_overrides(cfg: DictConfig, opts: list[str]) -> None:
@@ -211,8 +147,15 @@ def _use_our_classes(cfg: DictConfig) -> None:
     """Mapper and evaluator with clear errors and AP 0 in place of Detectron2's own."""
     _replace_target(cfg, "dataloader.train.mapper", DatasetMapper, CheckedDatasetMapper)
     _replace_target(cfg, "dataloader.test.mapper", DatasetMapper, CheckedDatasetMapper)
-    _replace_target(cfg, "dataloader.evaluator", COCOEvaluator, SafeCOCOEvaluator)
-    evaluator = OmegaConf.select(cfg, "dataloader.evaluator")
+    evaluators = OmegaConf.select(cfg, "dataloader.evaluator")
+    places = range(len(evaluators)) if isinstance(evaluators, ListConfig) else ()
+    for key in ("dataloader.evaluator", *(f"dataloader.evaluator[{n}]" for n in places)):
+        _use_our_evaluator(cfg, key)
+
+
+def _use_our_evaluator(cfg: DictConfig, key: str) -> None:
+    _replace_target(cfg, key, COCOEvaluator, SafeCOCOEvaluator)
+    evaluator = OmegaConf.select(cfg, key)
     if target_of(evaluator) is SafeCOCOEvaluator and evaluator.get("output_dir") is None:
         evaluator.output_dir = "${train.output_dir}/inference"
 
@@ -221,23 +164,6 @@ def _replace_target(cfg: DictConfig, key: str, stock: type, ours: type) -> None:
     node = OmegaConf.select(cfg, key)
     if target_of(node) is stock:
         node._target_ = ours
-
-
-def target_of(node: Any) -> Any:
-    """The callable that a LazyCall names; None for another node.
-
-    Raises:
-        ConfigError: there is none of that name.
-    """
-    target = node.get("_target_") if isinstance(node, DictConfig) else None
-    if not isinstance(target, str):
-        return target
-    try:
-        return locate(target)
-    except (ImportError, ValueError) as error:
-        raise ConfigError(
-            f"_target_ {target!r} must be the dotted name of something that can be imported."
-        ) from error
 
 
 def _arguments(node: DictConfig) -> list[str] | None:

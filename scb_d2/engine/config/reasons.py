@@ -19,8 +19,7 @@ from scb_d2.modeling.class_names import CLASS_KEYS
 from scb_d2.projects import get_cfg
 from scb_d2.utils.seeding import temporary_seed
 
-from .keys import changed_keys, lazy_calls, plain, value_of, with_value
-from .lazy import target_of
+from .keys import changed_keys, lazy_calls, plain, target_of, value_of, with_value
 
 __all__ = ["defaults_of", "is_value", "made", "meta_model", "reasons"]
 

@@ -11,7 +11,8 @@ from omegaconf import DictConfig, ListConfig
 from torch import nn
 from torch.optim import Optimizer
 
-from scb_d2.engine.config.lazy import target_of, test_dataset_name
+from scb_d2.engine.config.keys import target_of
+from scb_d2.engine.config.lazy_data import test_dataset_name
 from scb_d2.evaluation.tiled_detection import TiledModel, lazy_tile_settings
 from scb_d2.utils.seeding import temporary_seed
 

@@ -97,5 +97,16 @@ def test_the_federated_loss_knows_how_many_images_hold_a_class(tmp_path: Path) -
     assert [c["image_count"] for c in MetadataCatalog.get("own").class_image_count] == [3, 3]
     assert torch.equal(get_fed_loss_cls_weights(["own"], 1.0), torch.tensor([3.0, 3.0]))
     cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES = 50
-    with pytest.raises(ConfigError, match="FED_LOSS_NUM_CLASSES must be at most the number of cl"):
+    with pytest.raises(
+        ConfigError, match=r"FED_LOSS_NUM_CLASSES must be at most .* objects, 2; got 50"
+    ):
         check_datasets(cfg)
+
+
+def test_keypoints_that_nobody_sees_are_no_objects(tmp_path: Path) -> None:
+    cfg = _cfg(tmp_path, **POINTS)
+    cfg.MODEL.KEYPOINT_ON, cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE = True, 7
+    with pytest.raises(DataError, match="has no object to train on: images without 7 visible key"):
+        check_datasets(cfg)
+    cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE = 6  # as one image has
+    check_datasets(cfg)

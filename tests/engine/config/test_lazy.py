@@ -13,11 +13,8 @@ from omegaconf import OmegaConf
 from scb_d2 import ConfigError
 from scb_d2.data.mapper import CheckedDatasetMapper
 from scb_d2.engine import device
-from scb_d2.engine.config.lazy import (
-    lazy_dataset_reports,
-    load_lazy_config,
-    use_available_lazy_device,
-)
+from scb_d2.engine.config.lazy import load_lazy_config, use_available_lazy_device
+from scb_d2.engine.config.lazy_data import lazy_dataset_reports
 from scb_d2.engine.config.rehearsal import check_run
 from scb_d2.engine.main import main
 from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
