@@ -32,12 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from scb_d2.export import export_run, export_traced
+    from scb_d2.export import export_run, export_traced, left_out
 
-    if args.format != "detectron2":
+    if args.format == "detectron2":
+        paths = export_run(args.run_dir, args.output, args.weights)
+    else:
         paths = export_traced(args.run_dir, args.output, args.format, args.weights)
-        print(f"Wrote {' and '.join(paths)}.")
-        return 0
-    config, checkpoint = export_run(args.run_dir, args.output, args.weights)
-    print(f"Wrote {config} and {checkpoint}.")
+    print(f"Wrote {' and '.join(paths)}.")
+    for sentence in left_out(args.run_dir):
+        print(f"Note: {sentence}")
     return 0

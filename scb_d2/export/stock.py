@@ -22,9 +22,10 @@ from scb_d2.loss.matching import ScaleBalancedMatcher
 from scb_d2.modeling.class_names import CLASS_KEYS
 from scb_d2.modeling.stock_classes import is_twin, stock_class
 from scb_d2.utils.files import atomic_write
+from scb_d2.utils.nested import value_at
 from scb_d2.utils.tensors import load_tensors
 
-__all__ = ["CHECKPOINT_FILE", "CONFIG_FILE", "export_run", "stock_run"]
+__all__ = ["CHECKPOINT_FILE", "CONFIG_FILE", "export_run", "left_out", "stock_run"]
 
 CONFIG_FILE = "config.yaml"
 CHECKPOINT_FILE = "model_final.pth"
@@ -98,6 +99,36 @@ def stock_run(
     _check_fit(model, state, weights or run)
     model.load_state_dict(state)
     return stock, model
+
+
+def left_out(run: str) -> list[str]:
+    """What the run's own evaluation and prediction do with images and its export does not.
+
+    Args:
+        run: as in :func:`export_run`.
+
+    Returns:
+        A sentence for each such setting.
+    """
+    config = os.path.join(run, CONFIG_FILE)
+    is_lazy = is_lazy_dump(config)
+    cfg = LazyConfig.load(config) if is_lazy else read_yaml(config)
+    sentences = []
+    key = "dataloader.test.mapper.pixel_range" if is_lazy else "INPUT.PIXEL_RANGE"
+    pixel_range = value_at(cfg, key)
+    if pixel_range:
+        sentences.append(
+            f"{key} {list(pixel_range)!r} is left out, which Detectron2 does not have: images of "
+            "more than 8 bits must be scaled by it to 0 to 255 before."
+        )
+    key = "train.tiles.size" if is_lazy else "TEST.TILES.SIZE"
+    size = value_at(cfg, key)
+    if size:
+        sentences.append(
+            f"{key} {size} is left out, which Detectron2 does not have: it sees whole images, so "
+            "that what the run finds in its tiles alone is not found."
+        )
+    return sentences
 
 
 def _checkpoint(run: str) -> str:
@@ -179,7 +210,7 @@ def _no_counterpart(what: str) -> ConfigError:
 
 def _stock_lazy_config(path: str) -> tuple[DictConfig, nn.Module]:
     cfg = LazyConfig.load(path)
-    for key in ("best_metric", "best_mode", "patience"):
+    for key in ("best_metric", "best_mode", "patience", "tiles"):
         cfg.train.pop(key, None)
     _to_stock(cfg.model, "model")
     _to_stock(cfg.dataloader, "dataloader")

@@ -8,6 +8,7 @@ from detectron2.config import LazyConfig, get_cfg, instantiate
 
 from scb_d2 import ConfigError, build_model
 from scb_d2.cli import main
+from scb_d2.data.mapper import CheckedDatasetMapper
 from scb_d2.export import export_run
 from tests.modeling.detectors import batch, retinanet_config
 from tests.modeling.rcnn import CASCADE, RES5, STANDARD, rcnn_config
@@ -82,6 +83,11 @@ RUNS = {
 def lazy_run(repo_root, name):
     cfg = LazyConfig.load(str(repo_root / "configs" / "lazy" / f"{name}_scb.py"))
     cfg.train.best_metric = "bbox/AP"
+    cfg.train.tiles = {"size": 128}
+    cfg.dataloader.train.mapper._target_ = CheckedDatasetMapper
+    cfg.dataloader.train.mapper.pixel_range = [0, 4095]
+    cfg.dataloader.test.mapper._target_ = CheckedDatasetMapper
+    cfg.dataloader.test.mapper.pixel_range = "${...train.mapper.pixel_range}"
     stages = cfg.model.backbone.bottom_up.stages
     stages.depth = 18
     stages.pop("stride_in_1x1")  # basic blocks have no 1x1 convolution
@@ -95,7 +101,7 @@ def lazy_run(repo_root, name):
     return cfg
 
 
-def test_exported_runs_detect_the_same_in_plain_detectron2(tmp_path, repo_root):
+def test_exported_runs_detect_the_same_in_plain_detectron2(tmp_path, repo_root, capsys):
     images, expected = [x["image"] for x in batch()], {}
     for name, config in RUNS.items():
         out = tmp_path / name
@@ -106,13 +112,18 @@ def test_exported_runs_detect_the_same_in_plain_detectron2(tmp_path, repo_root):
         assert set(yaml.safe_load(text)) <= set(get_cfg())
         assert list(torch.load(out / "model_final.pth")) == ["model"]
         expected[out] = detect(model, images)
+    assert "Note" not in capsys.readouterr().out
     for name in ("retinanet", "cascade_rcnn"):
         out = tmp_path / f"{name}_lazy"
         cfg = lazy_run(repo_root, name)
         model = save_run(cfg, tmp_path / "runs" / out.name, instantiate(cfg.model))
-        export_run(str(tmp_path / "runs" / out.name), str(out))
+        capsys.readouterr()
+        assert main(["export", str(tmp_path / "runs" / out.name), "--output", str(out)]) == 0
+        notes = capsys.readouterr().out
+        assert "Note: dataloader.test.mapper.pixel_range [0, 4095] is left out" in notes
+        assert "Note: train.tiles.size 128 is left out" in notes
         text = (out / "config.yaml").read_text()
-        assert "scb_d2" not in text and "best_metric" not in text
+        assert not any(word in text for word in ("scb_d2", "best_metric", "tiles", "pixel_range"))
         expected[out] = detect(model, images)
     for out in expected:
         torch.save(images, out / "images.pt")
@@ -121,6 +132,15 @@ def test_exported_runs_detect_the_same_in_plain_detectron2(tmp_path, repo_root):
         for found, wanted in zip(torch.load(out / "detections.pt"), per_image, strict=True):
             assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True)), out.name
         assert sum(len(scores) for _, scores, _ in per_image) > 0, out.name
+
+
+def test_what_an_export_cannot_do_is_told(tmp_path, capsys):
+    cfg = retinanet_config("INPUT.PIXEL_RANGE", [0, 4095], "TEST.TILES.SIZE", 128)
+    save_run(cfg, tmp_path / "run")
+    assert main(["export", str(tmp_path / "run"), "--output", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out
+    assert "Note: INPUT.PIXEL_RANGE [0, 4095] is left out, which Detectron2 does not have" in told
+    assert "Note: TEST.TILES.SIZE 128 is left out" in told
 
 
 def test_last_or_given_checkpoint(tmp_path):

@@ -81,6 +81,7 @@ def _complete(cfg: DictConfig, path: str, opts: list[str]) -> None:
     cfg.train = OmegaConf.merge(TRAIN_DEFAULTS, train)
     _use_our_classes(cfg)  # whose arguments may be overridden
     _apply_overrides(cfg, opts)
+    _share_pixel_range(cfg)
     _check_train_keys(cfg.train)
     for key in _REQUIRED:
         part = OmegaConf.select(cfg, key)
@@ -151,6 +152,14 @@ def _use_our_classes(cfg: DictConfig) -> None:
     places = range(len(evaluators)) if isinstance(evaluators, ListConfig) else ()
     for key in ("dataloader.evaluator", *(f"dataloader.evaluator[{n}]" for n in places)):
         _use_our_evaluator(cfg, key)
+
+
+def _share_pixel_range(cfg: DictConfig) -> None:
+    """Let images be tested as they are trained, as Detectron2's configs do for their format."""
+    train, test = (OmegaConf.select(cfg, f"dataloader.{part}.mapper") for part in ("train", "test"))
+    takes = "pixel_range" in (_arguments(test) or ()) if isinstance(test, DictConfig) else False
+    if takes and isinstance(train, DictConfig) and train.get("pixel_range"):
+        test.setdefault("pixel_range", "${...train.mapper.pixel_range}")
 
 
 def _use_our_evaluator(cfg: DictConfig, key: str) -> None:

@@ -64,13 +64,16 @@ def lazy_dataset_reports(
 
     Raises:
         DataError: if a data set is not registered.
-        ConfigError: if the mapper or evaluator does not suit the model's keypoints.
+        ConfigError: if the mapper or evaluator does not suit the model's keypoints, or images are
+            scaled otherwise in training than in evaluation.
     """
     train_names = _names(cfg, _TRAIN_NAMES) if train else []
     test_names = _names(cfg, _TEST_NAMES)
     for key, names in ((_TRAIN_NAMES, train_names), (_TEST_NAMES, test_names)):
         for name in names:
             check_name(name, key, "in the config file with scb_d2.data.register_coco and its like")
+    if train_names and test_names:
+        _check_same_pixels(cfg)
     needs = _needs(cfg)
     if needs.num_keypoints:
         _check_keypoints(cfg, needs, train)
@@ -116,6 +119,15 @@ def _needs(cfg: DictConfig) -> Needs:
         num_keypoints=num_keypoints if isinstance(num_keypoints, int) else 0,
         min_keypoints=value_of(cfg, "dataloader.train.dataset.min_keypoints") or 0,
     )
+
+
+def _check_same_pixels(cfg: DictConfig) -> None:
+    found = [plain(value_of(cfg, f"{key}.pixel_range")) for key in (_TRAIN_MAPPER, _TEST_MAPPER)]
+    if list(found[0] or ()) != list(found[1] or ()):
+        raise ConfigError(
+            f"{_TRAIN_MAPPER}.pixel_range is {found[0]!r} and {_TEST_MAPPER}.pixel_range is "
+            f"{found[1]!r}: the network would be tested on other pixels than it is trained on."
+        )
 
 
 def _check_keypoints(cfg: DictConfig, needs: Needs, train: bool) -> None:

@@ -131,3 +131,14 @@ def test_the_data_sets_must_agree_in_their_classes(
     opts = ["dataloader.test.dataset.names=swapped", "dataloader.train.mapper.use_instance_mask=0"]
     assert command(["check", "--config-file", str(tmp_path / "own.py"), *opts]) == 1
     assert "and they differ: their order." in capsys.readouterr().out
+
+
+def test_images_are_tested_with_the_pixel_range_of_training(tmp_path: Path) -> None:
+    trained = ["dataloader.train.mapper.pixel_range=[0,4095]"]
+    cfg = _load(tmp_path, ZOO, "", trained)
+    assert list(cfg.dataloader.test.mapper.pixel_range) == [0, 4095]
+    cfg.dataloader.test.mapper.pixel_range = [0, 65535]
+    with pytest.raises(UserError, match="tested on other pixels than it is trained on"):
+        _check(cfg)
+    cfg = _load(tmp_path, ZOO)
+    assert "pixel_range" not in cfg.dataloader.test.mapper
