@@ -23,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.json",
         help="COCO annotations; default: what the runs' config.yaml names",
     )
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="which data set, where runs were evaluated on several"
+    )
     parser.add_argument("--images", metavar="DIR", help="folder of the images, for the pictures")
     parser.add_argument(
         "--pair",
@@ -83,6 +86,7 @@ def run(args: argparse.Namespace) -> None:
         annotations=args.annotations,
         images=args.images,
         pair=args.pair,
+        dataset=args.dataset,
     )
     for pair, detections in zip(arms.pairs, arms.detections, strict=True):
         for member, found in zip(pair, detections, strict=True):
@@ -99,6 +103,8 @@ def run(args: argparse.Namespace) -> None:
         progress=True,
     )
     write_comparison(comparison, args.output)
+    if arms.dataset:
+        print(f"Data set: {arms.dataset}.")
     print(headline(comparison.result))
     print(f"Written to {args.output}: compare.html, compare.md, compare.json.")
 

@@ -175,9 +175,10 @@ def _tables(result: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]
 def _rules(result: dict[str, Any]) -> list[str]:
     rules = result["rules"]
     bins = "; ".join(f"{name}: {limits}" for name, limits in rules["bins"].items())
+    data = f"{result['dataset']}: " if result["dataset"] else ""
     return [
-        f"{result['num_images']} images, {result['objects']} objects; {rules['left out']} are "
-        "left out.",
+        f"{data}{result['num_images']} images, {result['objects']} objects; {rules['left out']} "
+        "are left out.",
         "Percent; differences are candidate minus baseline in percentage points; ± is the "
         f"{rules['spread']}.",
         f"Verdict: {rules['verdict']}.",

@@ -113,6 +113,7 @@ def compare_arms(
             "recall_at": str(settings.recall_at),
             "operating point": settings.recall_at.describe(),
         },
+        "dataset": arms.dataset,
         "num_images": truth.num_images,
         "objects": int((~truth.ignored).sum()),
         "pairs": [

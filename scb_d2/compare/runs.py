@@ -1,4 +1,4 @@
-"""Find the results, data set and seed of training runs, and pair the runs of two arms."""
+"""Pair the runs of two arms, and read the data set that all of them were evaluated on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
@@ -16,60 +15,11 @@ from scb_d2.data.reader.catalog import ground_truth_of
 from scb_d2.data.reader.detections import Detections, load_detections
 from scb_d2.data.reader.ground_truth import GroundTruth, load_ground_truth
 from scb_d2.data.registration import register_datasets
-from scb_d2.engine.config.safe_yaml import load_outline
 from scb_d2.errors import ConfigError, DataError
-from scb_d2.utils.nested import value_at
 
-__all__ = ["Arms", "Run", "find_run", "load_arms", "pair_runs"]
+from .run_files import Run, find_run
 
-RESULTS_FILE = "coco_instances_results.json"
-ANNOTATIONS_FILE = "coco_annotations.json"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training run, or one results file.
-
-    Attributes:
-        name: the path as given.
-        results: COCO results.
-        config: the run's `config.yaml`, empty where there is none.
-        annotations: COCO annotations written beside the results, if any.
-    """
-
-    name: str
-    results: Path
-    config: dict[str, Any]
-    annotations: Path | None
-
-    @property
-    def seed(self) -> int | None:
-        """`SEED` of the config; None where it is missing or negative, which means random."""
-        seed = self.config.get("SEED", (self.config.get("train") or {}).get("seed"))
-        return seed if isinstance(seed, int) and seed >= 0 else None
-
-    @property
-    def dataset(self) -> str | None:
-        """The data set that was evaluated on, as the config names it."""
-        names = (self.config.get("DATASETS") or {}).get("TEST") or self._lazy_dataset_names
-        return names[-1] if names else None
-
-    @property
-    def _lazy_dataset_names(self) -> list[str]:
-        names = value_at(self.config, "dataloader.test.dataset.names")
-        return [names] if isinstance(names, str) else list(names or ())
-
-    @property
-    def data_keys(self) -> dict[str, Any]:
-        """What decides which data the name stands for."""
-        datasets = self.config.get("DATASETS", {})
-        entries = [e for e in datasets.get("REGISTER", []) if e.get("NAME") == self.dataset]
-        synthetic = str(self.dataset).startswith("shapes_")
-        return {
-            "dataset": self.dataset,
-            "entries": entries,
-            "synthetic": datasets.get("SYNTHETIC") if synthetic else None,
-        }
+__all__ = ["Arms", "load_arms", "pair_runs"]
 
 
 @dataclass(frozen=True)
@@ -90,35 +40,10 @@ class Arms:
     detections: tuple[tuple[Detections, Detections], ...]
     seeds: tuple[int, ...] | None
 
-
-def find_run(path: str | Path) -> Run:
-    """A run's files.
-
-    Args:
-        path: `OUTPUT_DIR` of `train_net.py`, or a COCO results file.
-
-    Raises:
-        DataError: there is no results file, or more than one.
-    """
-    folder = Path(path)
-    if folder.is_file():
-        return Run(str(path), folder, {}, None)
-    if not folder.is_dir():
-        raise DataError(f"{path}: there is no such run folder or results file.")
-    found = sorted(folder.glob(f"inference/**/{RESULTS_FILE}"))
-    if not found and (folder / RESULTS_FILE).is_file():
-        found = [folder / RESULTS_FILE]
-    if not found:
-        raise DataError(
-            f"{path}: has no inference/{RESULTS_FILE}; the run is not evaluated yet, or its data "
-            "set needs TEST.RECALL.ENABLED True (PASCAL VOC)."
-        )
-    if len(found) > 1:
-        names = ", ".join(str(file.relative_to(folder)) for file in found)
-        raise DataError(f"{path}: has several results ({names}); give one of these files instead.")
-    config = _read_config(folder / "config.yaml")
-    beside = found[0].with_name(ANNOTATIONS_FILE)
-    return Run(str(path), found[0], config, beside if beside.is_file() else None)
+    @property
+    def dataset(self) -> str | None:
+        """Name of the data set, where a run's config tells."""
+        return next((run.dataset for pair in self.pairs for run in pair if run.dataset), None)
 
 
 def pair_runs(
@@ -169,6 +94,7 @@ def load_arms(
     annotations: str | Path | None = None,
     images: str | Path | None = None,
     pair: str = "auto",
+    dataset: str | None = None,
 ) -> Arms:
     """Read the runs of two arms and the data set that all of them were evaluated on.
 
@@ -178,11 +104,12 @@ def load_arms(
         annotations: COCO annotations; by default what the runs wrote or their config names.
         images: folder of the images, for pictures; by default what the config names.
         pair: see :func:`pair_runs`.
+        dataset: which data set, where runs were evaluated on several.
 
     Raises:
         UserError: runs cannot be read or paired, or are of different data.
     """
-    arms = [[find_run(path) for path in paths] for paths in (baseline, candidate)]
+    arms = [[find_run(path, dataset) for path in paths] for paths in (baseline, candidate)]
     if not all(arms):
         raise ConfigError("give at least one run for --baseline and one for --candidate.")
     pairs, seeds = pair_runs(*arms, by=pair)
@@ -247,16 +174,6 @@ def _registered(run: Run) -> Any:
     cfg.merge_from_other_cfg(node)
     register_datasets(cfg)
     return MetadataCatalog.get(run.dataset)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        config = load_outline(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: is not readable YAML.") from error
-    return config if isinstance(config, dict) else {}
 
 
 def _same_objects(one: GroundTruth, other: GroundTruth) -> bool:

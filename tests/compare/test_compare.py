@@ -15,7 +15,8 @@ from scb_d2.compare.metrics import RunTables, bootstrap_differences, list_metric
 from scb_d2.compare.operating_point import OperatingPoint
 from scb_d2.compare.report import comparison_figure, comparison_markdown
 from scb_d2.compare.run import compare_arms
-from scb_d2.compare.runs import Arms, Run, load_arms, pair_runs
+from scb_d2.compare.run_files import Run
+from scb_d2.compare.runs import Arms, load_arms, pair_runs
 from scb_d2.compare.settings import CompareChoices, CompareSettings, recall_of_runs
 from scb_d2.data.reader.detections import load_detections
 from scb_d2.data.reader.ground_truth import load_ground_truth
@@ -347,3 +348,44 @@ def test_runs_that_measure_differently_are_refused_unless_a_flag_decides():
     with pytest.raises(ConfigError, match=r"AREA_EDGES .* in r200 .* in r300"):
         recall_of_runs(runs, CompareChoices())
     recall_of_runs(runs, CompareChoices(areas=[1.0, 2.0]))
+
+
+def test_runs_on_two_data_sets_are_compared_on_the_chosen_one(tmp_path, capsys):
+    """Each has a folder of its own; the candidate is better on one of them only."""
+    folders = {"base": [], "cand": []}
+    for arm, seed in ((arm, seed) for arm in folders for seed in (1, 2)):
+        folder = tmp_path / arm / str(seed)
+        sets, entries = {"first": scene(20, seed=1), "second": scene(30, seed=2)}, []
+        for n, (name, data) in enumerate(sets.items()):
+            truth = tmp_path / f"{name}.json"
+            truth.write_text(json.dumps(data))
+            rate = 0.8 if (arm, name) == ("cand", "first") else 0.4
+            write_run(folder / name, detections(data, rate, 10 * seed + n), seed, truth, name)
+            results = folder / name / "inference" / "coco_instances_results.json"
+            (folder / "inference" / name).mkdir(parents=True)
+            results.rename(folder / "inference" / name / results.name)
+            entries += yaml.safe_load((folder / name / "config.yaml").read_text())["DATASETS"][
+                "REGISTER"
+            ]
+        config = {"SEED": seed, "DATASETS": {"TEST": list(sets), "REGISTER": entries}}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        folders[arm].append(str(folder))
+    out, few = tmp_path / "out", ("--resamples", "0", "--pictures", "0")
+    assert main(command(folders, out, *few)) == 1
+    message = capsys.readouterr().err
+    assert "has results on first, second; choose one by --dataset." in message
+    assert main(command(folders, out, *few, "--dataset", "third")) == 1
+    assert "has results on first, second; and not on third." in capsys.readouterr().err
+    assert not out.exists()
+    for name, images, better in (("first", 20, True), ("second", 30, False)):
+        assert main(command(folders, out, *few, "--dataset", name)) == 0
+        assert f"Data set: {name}." in capsys.readouterr().out
+        result = json.loads((out / "compare.json").read_text())
+        assert (result["dataset"], result["num_images"]) == (name, images)
+        assert (result["metrics"]["APs"]["difference"] > 20) == better
+        files = {
+            arm: [f"{run}/inference/{name}/coco_instances_results.json" for run in paths]
+            for arm, paths in folders.items()
+        }
+        by_files = load_arms(files["base"], files["cand"])  # files know their runs too
+        assert (by_files.dataset, by_files.seeds) == (name, (1, 2))
