@@ -15,6 +15,8 @@ from scb_d2 import ConfigError, UserError
 from scb_d2.engine import device
 from scb_d2.engine.config.load import load_config
 
+REPO_ROOT = Path(__file__).resolve().parents[3]
+
 
 def test_values_and_overrides_are_merged(tiny_yaml: Path) -> None:
     cfg = load_config(str(tiny_yaml), ["SOLVER.MAX_ITER", "7", "MODEL.SCB.FORM", "inverse"])
@@ -142,17 +144,14 @@ def test_without_a_gpu_the_cpu_is_used_and_said(
     assert not list(tiny_yaml.parent.glob("run*"))
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        "configs/retinanet_scb.yaml",
-        "configs/faster_rcnn_scb.yaml",
-        "projects/SSD/configs/ssd_toy_scb.yaml",
-        "projects/FSSD/configs/fssd_toy_scb.yaml",
-        "projects/DSSD/configs/dssd_toy_scb.yaml",
-        "projects/RefineDet/configs/refinedet_toy_scb_both.yaml",
-    ],
+CONFIGS = sorted(
+    str(path.relative_to(REPO_ROOT))
+    for folder in ("configs", "projects/*/configs")
+    for path in REPO_ROOT.glob(f"{folder}/*.yaml")
 )
+
+
+@pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("ours", [True, False])
 def test_python_loads_the_config_of_any_run(
     config: str, ours: bool, repo_root: Path, tmp_path: Path
