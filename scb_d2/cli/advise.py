@@ -1,9 +1,9 @@
 """What to change in a config about the objects that are lost, in order, and the plan to prove it.
 
 Looks at input size, anchors, limits, thresholds, classes, the loss and the training recipe, from
-the config and the annotations alone: nothing is trained and no image is opened. Writes advice.html,
-advice.json, advised.yaml (your config with the changes; .py for a LazyConfig) and plan.yaml for
-'scb-d2 experiment'.
+the config and the annotations alone: nothing is trained and no image is decoded. Writes
+advice.html, advice.json, advised.yaml (your config with the changes; .py for a LazyConfig) and
+plan.yaml for 'scb-d2 experiment'.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """How many anchors each object matches, before any training.
 
 Counts matches with the config's own anchors, matcher and input size, on the CPU, without weights
-and without opening images, and says whether the scale-balanced loss has something to balance.
+and without decoding images, and says whether the scale-balanced loss has something to balance.
 Writes matches.html (one page with everything), matches.json and PNG figures.
 """
 

@@ -61,7 +61,7 @@ def match_report(
 ) -> MatchReport:
     """Match every object of a config's training data to the anchors of its detector.
 
-    No weights are loaded, no network runs and no image is opened.
+    No weights are loaded, no network runs and no image is decoded.
 
     Args:
         config_file: YAML or LazyConfig ``.py``; a path or a name of Detectron2's model zoo.

@@ -22,7 +22,8 @@ from scb_d2.modeling.build import build_model
 
 __all__ = ["MatchSetup", "load_all_records", "load_records", "load_setup"]
 
-_ABOUT_FILES = ("missing-folder", "missing-image")
+_ABOUT_FILES = ("missing-folder", "missing-image", "unreadable-image")
+_HEADERS = 16
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,13 @@ def load_records(name: str) -> tuple[list[dict[str, Any]], list[str]]:
     """Images of a registered data set in Detectron2's format, and its class names.
 
     Annotations keep their ``id``; those without one are numbered from 1 in order. Image files need
-    not exist.
+    not exist; the headers of a few that do are read, for their sizes are where objects lie.
 
     Raises:
         DataError: if the data set is unknown, malformed or without objects.
     """
     check_name(name, "--dataset or DATASETS.TRAIN")
-    report = check_dataset(name, evaluation=False)
+    report = check_dataset(name, evaluation=False, headers=_HEADERS)
     boxes_only = [f for f in report.findings if f.code not in _ABOUT_FILES]
     replace(report, findings=boxes_only).raise_first_error()
     records = read_dataset(name).images
