@@ -34,7 +34,11 @@ class Unexplained(ConfigError):
 
 
 def explained(
-    what: str, make: Callable[[Any], T], cfg: CfgNode | DictConfig, keys: Sequence[str]
+    what: str,
+    make: Callable[[Any], T],
+    cfg: CfgNode | DictConfig,
+    keys: Sequence[str],
+    cheaper: Callable[[Any], Any] | None = None,
 ) -> T:
     """Make something from a config, or say what is wrong with the config.
 
@@ -43,6 +47,8 @@ def explained(
         make: makes it from a config; called with changed ones where it fails.
         cfg: YAML config or LazyConfig.
         keys: groups of keys, and keys, that it is made from.
+        cheaper: makes less from a config; called in place of ``make`` where it fails in the same
+            way.
 
     Raises:
         ConfigError: what was made, of which keys, and what was said; :class:`Unexplained` where no
@@ -54,10 +60,20 @@ def explained(
         sentence = user_sentence(error)
         if sentence is not None and not _lacks_key(error, sentence, cfg, keys):
             raise  # a full disk has one of its own too
+        if cheaper is not None and _fails_alike(cheaper, cfg, error):
+            make = cheaper
         explanation = _explanation(what, make, cfg, keys, error)
         if sentence is not None and isinstance(explanation, Unexplained):
             raise
         raise explanation from error
+
+
+def _fails_alike(make: Callable[[Any], Any], cfg: Any, error: Exception) -> bool:
+    try:
+        made(make, cfg)
+    except Exception as other:
+        return type(other) is type(error) and _said(other) == _said(error)
+    return False
 
 
 def _lacks_key(error: Exception, sentence: str, cfg: Any, groups: Sequence[str]) -> bool:

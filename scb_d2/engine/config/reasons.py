@@ -5,6 +5,7 @@ in the signature of what it is given to.
 """
 
 import inspect
+import re
 import time
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -23,7 +24,7 @@ from .keys import changed_keys, lazy_calls, plain, target_of, value_of, with_val
 
 __all__ = ["defaults_of", "is_value", "made", "meta_model", "reasons"]
 
-_SECONDS = 20.0
+_SECONDS, _MORE_SECONDS = 10.0, 3.0
 _SHOWN = 2
 _MAYBE = 4
 # What is trained on, and where, is there and works: it is no reason.
@@ -45,7 +46,8 @@ def defaults_of(cfg: CfgNode | DictConfig, groups: Sequence[str]) -> dict[str, A
     """
     if isinstance(cfg, CfgNode):
         default = get_cfg()
-        keys = [key for key in changed_keys(cfg, default, groups) if key not in _NO_REASONS]
+        keys = [key for group in groups for key in changed_keys(cfg, default, (group,))]
+        keys = [key for key in dict.fromkeys(keys) if key not in _NO_REASONS]
         return {key: value_of(default, key) for key in keys}
     found = {}
     for call in (call for group in groups for call in lazy_calls(cfg, group)):
@@ -82,7 +84,8 @@ def reasons(
 ) -> tuple[list[str], list[str]]:
     """Keys whose defaults would do; where there are none, those that may be the reason.
 
-    Of two wrong values, each of which hides the other, the one that this error comes from.
+    Of two wrong values, each of which hides the other, the one that this error comes from. The
+    search ends at a value that the error itself tells of.
 
     Args:
         make: makes something from a config.
@@ -111,11 +114,17 @@ def reasons(
 
     original = said(error)
     tried = []
-    for key in sorted(defaults, key=lambda key: not is_value(cfg, key)):
+    told = {
+        key for key in defaults if is_value(cfg, key) and _tells_of(original, value_of(cfg, key))
+    }
+    for key in sorted(defaults, key=lambda key: (key not in told, not is_value(cfg, key))):
         if time.process_time() > until:
             break
-        says(key)
         tried.append(key)
+        if says(key) is None:
+            if key in told:
+                return [key], []
+            until = min(until, time.process_time() + _MORE_SECONDS)  # for a likelier one
     repaired = [key for key in tried if says(key) is None]
     if repaired:
         return _likeliest(cfg, repaired, defaults)[:_SHOWN], []
@@ -127,6 +136,16 @@ def reasons(
         if first != second and is_value(cfg, second) and says(first, second) is None:
             return ([first] if says(second) == original else [first, second]), []
     return [], (values or otherwise)[:_MAYBE]
+
+
+def _tells_of(text: str, value: Any) -> bool:
+    """Whether a text has a word or a number of a value that is long enough to be of it alone."""
+    if isinstance(value, list | tuple):
+        return any(_tells_of(text, item) for item in value)
+    word = str(value)
+    if isinstance(value, bool) or len(word) < (2 if isinstance(value, str) else 3):
+        return False
+    return re.search(rf"(?<![\w.]){re.escape(word)}(?![\w.])", text) is not None
 
 
 def _likeliest(cfg: Any, repaired: list[str], defaults: dict[str, Any]) -> list[str]:

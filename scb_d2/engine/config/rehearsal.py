@@ -3,24 +3,18 @@
 import contextlib
 import inspect
 import io
-import itertools
 import logging
 import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
-from detectron2.config import CfgNode, instantiate
-from detectron2.data import get_detection_dataset_dicts
 from detectron2.solver import LRMultiplier
-from detectron2.utils.events import EventStorage
 from fvcore.common.param_scheduler import ParamScheduler
 from torch import nn
 from torch.optim import Optimizer
 
-from scb_d2.data.mapper import build_mapper
 from scb_d2.engine.checkpoint import find_checkpoint
 from scb_d2.engine.training.parts import Config, parts_of, run_settings
 from scb_d2.errors import UserError
@@ -29,17 +23,17 @@ from scb_d2.utils.seeding import temporary_seed
 
 from .checkpoint_fit import check_resume, check_start, check_weights_fit
 from .data_report import check_run_data
-from .explain import Unexplained, explained
+from .explain import explained
 from .keys import keys_of, with_value
 from .reasons import meta_model
 from .rehearsed_evaluation import rehearse_evaluation
-from .sample import in_small, sampled
+from .rehearsed_training import rehearse_training
+from .sample import sampled
 from .settings import check_settings
 
 __all__ = ["check_run", "rehearse"]
 
 _LR_PLACES = 64
-_ROUNDING = 1 + 1e-5
 
 
 def check_run(
@@ -96,7 +90,7 @@ def rehearse(cfg: Config, *, resume: bool, eval_only: bool) -> None:
         elif eval_only:
             check_weights_fit(cfg, model)
         if not eval_only:
-            _rehearse_step(few, model, on_gpu=run_settings(cfg).device.startswith("cuda"))
+            rehearse_training(few, model, on_gpu=run_settings(cfg).device.startswith("cuda"))
         if parts_of(cfg).evaluated_names(cfg):
             rehearse_evaluation(cfg, few, model)
         if not eval_only and not (resume and find_checkpoint(run_settings(cfg).output_dir)):
@@ -162,93 +156,3 @@ def _check_learning_rates(cfg: Config, model: nn.Module) -> None:
                 raise ValueError(
                     f"the learning rate is {rate:g} at iteration {scheduler.last_epoch}"
                 )
-
-
-def _rehearse_step(few: Config, model: nn.Module, on_gpu: bool) -> None:
-    """Loader and mapper on all images, losses and a step on two of them."""
-    loading = (
-        "DATALOADER",
-        "DATASETS",
-        "INPUT",
-        "MODEL.KEYPOINT_ON",
-        "MODEL.MASK_ON",
-        "MODEL.LOAD_PROPOSALS",
-    )
-    parts = parts_of(few)
-    keys = keys_of(few, loading, ("dataloader.train",))
-    explained("the training's loader", parts.build_train_loader, few, keys)
-    keys = keys_of(few, loading, ("dataloader.train.mapper", "dataloader.train"))
-    mapped = explained("the training's input", _training_input, few, keys)
-    if not mapped:
-        return
-
-    def step(cfg: Config) -> None:
-        if cfg is few:
-            _step(cfg, model, _two_with_objects(mapped))
-        else:
-            _step(cfg, parts.build_model(cfg), _two_with_objects(_training_input(cfg)))
-
-    keys = keys_of(
-        few,
-        ("MODEL", "INPUT", "SOLVER", "TEST.PRECISE_BN"),
-        ("model", "dataloader.train", "optimizer"),
-    )
-    try:
-        explained("a step of training", step, few, keys)
-    except Unexplained as error:
-        # Random weights may give what no others do, and the CPU lacks some of a GPU's operators.
-        if not on_gpu and not isinstance(error.__cause__, FloatingPointError | NotImplementedError):
-            raise
-
-
-def _training_input(cfg: Config) -> list[dict[str, Any]]:
-    """The mapper's output for each image; none where the loader is not Detectron2's."""
-    if isinstance(cfg, CfgNode):
-        files = cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None
-        records = get_detection_dataset_dicts(
-            cfg.DATASETS.TRAIN, filter_empty=False, proposal_files=files
-        )
-        mapper = build_mapper(cfg, True)
-    else:
-        loader = cfg.dataloader.train
-        if not {"dataset", "mapper"} <= set(loader) or "names" not in loader.dataset:
-            return []
-        records, mapper = instantiate(loader.dataset), instantiate(loader.mapper)
-    mapped = [mapper(record) for record in records]
-    return [x for x in mapped if isinstance(x, dict)]
-
-
-def _two_with_objects(mapped: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Two images, of the same shape of batch whatever there is; rather such with objects."""
-    by_objects = sorted(mapped, key=lambda x: len(x.get("instances", ())) == 0)
-    return list(itertools.islice(itertools.cycle(by_objects), 2))
-
-
-def _step(cfg: Config, model: nn.Module, batch: list[dict[str, Any]]) -> None:
-    optimizer = parts_of(cfg).build_optimizer(cfg, model)
-    model.train()
-    with EventStorage():
-        try:
-            losses = model([in_small(x) for x in batch])
-        except Exception:  # what is right may be too small for the network
-            losses = model(batch)
-        total = sum(losses.values())
-        if not torch.isfinite(total):
-            values = ", ".join(f"{name} {float(value):g}" for name, value in losses.items())
-            raise FloatingPointError(f"the loss is not finite ({values})")
-        optimizer.zero_grad()
-        total.backward()
-        _clipped_step(optimizer)
-    precise_bn = parts_of(cfg).build_precise_bn(cfg, model, lambda _: [batch])
-    if precise_bn is not None:
-        precise_bn.update_stats()
-
-
-def _clipped_step(optimizer: Optimizer) -> None:
-    """A step, in which gradients may become smaller, as clipping makes them."""
-    trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    before = [parameter.grad.abs() for parameter in trained]
-    optimizer.step()
-    for parameter, size in zip(trained, before, strict=True):
-        if (parameter.grad.abs() > size * _ROUNDING).any():
-            raise ValueError("clipping makes gradients larger")

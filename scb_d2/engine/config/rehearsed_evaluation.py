@@ -28,7 +28,7 @@ from scb_d2.errors import ConfigError
 
 from .explain import Unexplained, explained
 from .keys import keys_of, with_value
-from .sample import in_small
+from .sample import TINY, first_that_works, in_small
 from .settings import key_of
 
 __all__ = ["rehearse_evaluation"]
@@ -64,7 +64,7 @@ def rehearse_evaluation(cfg: Config, few: Config, model: nn.Module) -> None:
 
     keys = keys_of(few, yaml, ("dataloader.test", "model"))
     try:
-        detected = explained("a detection", detect, few, keys)
+        detected = explained("a detection", detect, few, keys, _detect_in_tiny)
     except Unexplained:  # random weights may overflow in what no others do
         detected = [None] * len(parts_of(cfg).evaluated_names(cfg))
     if isinstance(few, CfgNode) and few.TEST.AUG.ENABLED:
@@ -80,21 +80,39 @@ def _detect(cfg: Config, model: nn.Module) -> Detected:
     model.eval()
     parts_of(cfg).evaluated_model(cfg, model)  # which may cut images into tiles
     found: Detected = []
-    for name in parts_of(cfg).evaluated_names(cfg):
-        inputs = _test_input(cfg, name)
+    for inputs in (_test_input(cfg, name) for name in parts_of(cfg).evaluated_names(cfg)):
         if not inputs:
             found.append(None)
             continue
-        with torch.no_grad():
-            try:
-                small = in_small(inputs[0])
-                height, width = small["image"].shape[-2:]
-                output = model([{**small, "height": height, "width": width}])[0]
-            except Exception:  # what is right may be too small for the network
-                output = model(inputs[:1])[0]
+        output = _output_of_any_size(model, inputs[0])
         empty = {key: x[:0] if isinstance(x, Instances) else x for key, x in output.items()}
         found.append((inputs[0], empty))
     return found
+
+
+def _detect_in_tiny(cfg: Config) -> None:
+    model = parts_of(cfg).build_model(cfg).eval()
+    parts_of(cfg).evaluated_model(cfg, model)
+    for name in parts_of(cfg).evaluated_names(cfg):
+        for image in _test_input(cfg, name)[:1]:
+            _output(model, _whole(in_small(image, TINY)))
+
+
+def _output_of_any_size(model: nn.Module, image: Any) -> dict[str, Any]:
+    return first_that_works(  # what is right may be too small for the network
+        lambda: _output(model, _whole(in_small(image))), lambda: _output(model, image)
+    )
+
+
+def _output(model: nn.Module, image: Any) -> dict[str, Any]:
+    with torch.no_grad():
+        return model([image])[0]
+
+
+def _whole(small: dict[str, Any]) -> dict[str, Any]:
+    """Input whose detections stay in its own pixels."""
+    height, width = small["image"].shape[-2:]
+    return {**small, "height": height, "width": width}
 
 
 def _augment(cfg: CfgNode, model: nn.Module) -> None:

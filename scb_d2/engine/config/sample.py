@@ -2,9 +2,9 @@
 
 import copy
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from detectron2.config import CfgNode
@@ -19,10 +19,15 @@ from torch.nn import functional as F
 
 from scb_d2.data.reader.catalog import training_dicts
 
-__all__ = ["FEW", "in_small", "sampled"]
+__all__ = ["FEW", "TINY", "first_that_works", "in_small", "sampled"]
+
+T = TypeVar("T")
 
 FEW = " (a few images)"
 """End of the names of data sets of a few images."""
+
+TINY = 64 * 64
+"""Pixels of a network input that is tried many times."""
 
 _MOST_PIXELS = 224 * 224
 _LAZY_NAMES = ("dataloader.train.dataset.names", "dataloader.test.dataset.names")
@@ -135,17 +140,40 @@ def _pixels(record: dict[str, Any]) -> int:
     return record.get("width", 0) * record.get("height", 0)
 
 
-def in_small(mapped: dict[str, Any]) -> dict[str, Any]:
-    """Network input of at most some 224 x 224 pixels, with its objects; smaller ones as they are.
+def first_that_works(*attempts: Callable[[], T]) -> T:
+    """What the first attempt gives that raises nothing.
+
+    Numbers that overflow need no other try, nor does what raises the same as the try before.
+
+    Args:
+        attempts: with larger inputs each.
+    """
+    *others, last = attempts
+    said = ""
+    for attempt in others:
+        try:
+            return attempt()
+        except FloatingPointError:
+            raise
+        except Exception as error:
+            if repr(error) == said:
+                raise
+            said = repr(error)
+    return last()
+
+
+def in_small(mapped: dict[str, Any], pixels: int = _MOST_PIXELS) -> dict[str, Any]:
+    """Network input of fewer pixels, with its objects; smaller ones as they are.
 
     Args:
         mapped: what a mapper made of a record.
+        pixels: about how many there are at most.
     """
     image = mapped.get("image")
     if not isinstance(image, torch.Tensor):  # of a mapper with a format of its own
         return mapped
     height, width = image.shape[-2:]
-    scale = (_MOST_PIXELS / (height * width)) ** 0.5
+    scale = (pixels / (height * width)) ** 0.5
     if scale >= 1:
         return mapped
     size = max(1, round(height * scale)), max(1, round(width * scale))

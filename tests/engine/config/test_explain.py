@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from detectron2.config import CfgNode, instantiate
 from detectron2.config import LazyCall as L
-from detectron2.config import instantiate
 from detectron2.modeling import META_ARCH_REGISTRY
 from omegaconf import OmegaConf
 from torch import nn
@@ -15,6 +15,7 @@ from torch import nn
 from scb_d2 import ConfigError
 from scb_d2.engine.config.explain import Unexplained, explained
 from scb_d2.engine.config.rehearsal import _meta_model
+from scb_d2.engine.config.sample import first_that_works
 from tests.modeling.detectors import retinanet_config
 from tests.modeling.rcnn import CASCADE, RES5, STANDARD, rcnn_config
 
@@ -121,3 +122,60 @@ def test_the_model_without_memory_changes_nothing() -> None:
     assert all(parameter.is_meta for parameter in _meta_model(cfg).parameters())
     assert cfg.dump() == before
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_trials_are_made_in_the_cheaper_way_that_fails_alike() -> None:
+    cfg = retinanet_config("MODEL.RETINANET.NUM_CONVS", -1, "MODEL.FPN.OUT_CHANNELS", 8)
+    calls = {"dear": 0, "cheap": 0, "other": 0}
+
+    def make(kind: str, sentence: str = "no convolutions at all"):
+        def build(c: CfgNode) -> None:
+            calls[kind] += 1
+            if c.MODEL.RETINANET.NUM_CONVS < 0:
+                raise ValueError(sentence)
+
+        return build
+
+    said = r"NUM_CONVS -1: no convolutions at all; the default is 4\."
+    with pytest.raises(ConfigError, match=said):
+        explained("the model", make("dear"), cfg, ("MODEL",), make("cheap"))
+    assert calls["dear"] == 1 and calls["cheap"] > 2
+    with pytest.raises(ConfigError, match=said):
+        explained("the model", make("dear"), cfg, ("MODEL",), make("other", "something else here"))
+    assert calls["dear"] > 2 and calls["other"] == 1
+
+
+def test_the_search_ends_at_a_value_that_the_error_tells_of() -> None:
+    cfg = rcnn_config(STANDARD, "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE", "l2")
+    tried = []
+
+    def make(c: CfgNode) -> None:
+        tried.append(c)
+        if c.MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE == "l2":
+            raise ValueError("there is no loss 'l2' of boxes")
+
+    with pytest.raises(ConfigError, match=r"with MODEL\.ROI_BOX_HEAD\.BBOX_REG_LOSS_TYPE 'l2'"):
+        explained("a step", make, cfg, ("MODEL",))
+    assert len(tried) == 2
+
+
+def test_larger_inputs_are_tried_for_what_may_be_too_small() -> None:
+    tried: list[str] = []
+
+    def attempt(name: str, error: Exception | None = None):
+        def run() -> str:
+            tried.append(name)
+            if error is not None:
+                raise error
+            return name
+
+        return run
+
+    too_small = attempt("small", ValueError("7 pixels are too few"))
+    assert first_that_works(too_small, attempt("one"), attempt("two")) == "one"
+    assert first_that_works(too_small, attempt("one", ValueError("one")), attempt("two")) == "two"
+    for error in (FloatingPointError("inf"), ValueError("wrong")):
+        tried.clear()
+        with pytest.raises(type(error), match=str(error)):
+            first_that_works(attempt("small", error), attempt("one", error), attempt("two"))
+        assert tried == (["small"] if str(error) == "inf" else ["small", "one"])
