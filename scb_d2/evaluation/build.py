@@ -2,8 +2,11 @@
 
 import importlib.util
 import os
+import re
 from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
 
+import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import (
@@ -66,11 +69,27 @@ def check_evaluators(dataset_names: list[str]) -> None:
                 f"allowed are {', '.join(sorted(set(_TYPES)))}."
             )
         module, package = _NEEDS.get(kind, (None, None))
-        if module and importlib.util.find_spec(module) is None:
+        spec = importlib.util.find_spec(module) if module else None
+        if module and spec is None:
             raise ConfigError(
                 f"DATASETS.TEST: evaluating {name} needs the Python package {package}; install "
                 "it, or train without evaluation by DATASETS.TEST '()'."
             )
+        if kind == "lvis" and not _suits_numpy(spec):
+            raise ConfigError(
+                f"DATASETS.TEST: evaluating {name} needs a Python package lvis that suits NumPy "
+                f"{np.__version__}, which has no np.float; install another, or train without "
+                "evaluation by DATASETS.TEST '()'."
+            )
+
+
+def _suits_numpy(lvis: ModuleSpec) -> bool:
+    """Whether the package's evaluation runs: its releases up to 0.5.3 need NumPy before 1.24."""
+    path = os.path.join(os.path.dirname(lvis.origin or ""), "eval.py")
+    if hasattr(np, "float") or not os.path.isfile(path):
+        return True
+    with open(path, encoding="utf-8") as file:
+        return re.search(r"\bnp\.float\b", file.read()) is None
 
 
 def build_evaluator(

@@ -11,7 +11,8 @@ from detectron2.data import transforms as T
 from omegaconf import OmegaConf
 from torch import nn
 
-from scb_d2.data.checks.datasets import check_dataset, check_name, dataset_classes
+from scb_d2.data.checks.classes import dataset_classes
+from scb_d2.data.checks.datasets import check_dataset, check_name
 from scb_d2.data.checks.extras import check_keypoints
 from scb_d2.data.mapper import build_mapper
 from scb_d2.data.reader.catalog import read_dataset

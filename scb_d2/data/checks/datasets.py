@@ -7,31 +7,30 @@ from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.modeling import META_ARCH_REGISTRY
 
-from scb_d2.data.reader.catalog import READ_KINDS, dataset_categories, read_dataset
+from scb_d2.data.reader.catalog import (
+    READ_KINDS,
+    read_dataset,
+    training_dicts,
+)
 from scb_d2.data.reader.tally import Finding
 from scb_d2.data.registration import register_datasets
 from scb_d2.errors import DataError
 
 from .annotations import annotation_findings
+from .classes import check_reported_classes, check_same_classes, num_classes_key
 from .extras import check_extras, check_keypoints
-from .images import image_findings
+from .images import image_findings, missing_findings
 from .needs import Needs, needs_of
 from .report import DatasetReport, missing_builtin
 
 __all__ = [
     "HEADERS_AT_START",
     "check_agreement",
-    "check_class_count",
     "check_dataset",
     "check_datasets",
     "check_name",
-    "check_reported_classes",
-    "check_same_classes",
-    "dataset_classes",
     "dataset_reports",
-    "num_classes_key",
     "raise_errors",
 ]
 
@@ -169,8 +168,8 @@ def check_dataset(
 ) -> DatasetReport:
     """Check one registered data set, whatever registered it; nothing is raised.
 
-    Data sets whose evaluation has files of its own (LVIS, Cityscapes) are only asked for their
-    classes.
+    Of data sets whose evaluation has files of its own (LVIS, Cityscapes) only the image files are
+    looked for.
 
     Args:
         name: a registered name.
@@ -182,11 +181,11 @@ def check_dataset(
     """
     meta = MetadataCatalog.get(name)
     expected = meta.get("thing_classes")
-    if meta.get("evaluator_type", "coco") not in READ_KINDS:
-        return DatasetReport(name, expected)
     missing = missing_builtin(name)
     if missing is not None:
         return missing
+    if meta.get("evaluator_type", "coco") not in READ_KINDS:
+        return _report_of_others(name)
     needs = needs or Needs()
     try:
         records = read_dataset(name)
@@ -210,87 +209,22 @@ def check_dataset(
     return DatasetReport(name, classes, len(records.images), records.num_annotations, findings)
 
 
+def _report_of_others(name: str) -> DatasetReport:
+    """What is said about dicts that are passed on as they are."""
+    classes = MetadataCatalog.get(name).get("thing_classes")
+    try:
+        dicts = training_dicts(name)
+    except DataError as error:
+        return DatasetReport(name, classes, findings=[Finding("error", "unreadable", str(error))])
+    if not isinstance(dicts, list):
+        return DatasetReport(name, classes)
+    count = sum(len(d.get("annotations", ())) for d in dicts)
+    missing = missing_findings(f"The data set {name!r}", dicts)
+    return DatasetReport(name, classes, len(dicts), count, missing)
+
+
 def _first_difference(found: Sequence[str], expected: Sequence[str]) -> str:
     if len(found) != len(expected):
         return f"{len(found)} instead of {len(expected)}"
     index = next(i for i, pair in enumerate(zip(found, expected, strict=True)) if len({*pair}) > 1)
     return f"number {index + 1} is {found[index]!r} instead of {expected[index]!r}"
-
-
-def dataset_classes(name: str) -> list[str]:
-    """Class names of a registered data set, in the order of the model's outputs.
-
-    Raises:
-        DataError: if they are neither in the metadata nor in a readable file.
-    """
-    return dataset_categories(name)[0]
-
-
-def check_class_count(num_classes: int, dataset_names: Sequence[str], key: str) -> None:
-    """Check that a model has as many classes as its data.
-
-    Args:
-        num_classes: the model's number of foreground classes.
-        dataset_names: registered names.
-        key: the config key (or constructor argument) that sets ``num_classes``.
-
-    Raises:
-        DataError: if the numbers differ; names both and the key.
-    """
-    reports = [DatasetReport(name, dataset_classes(name)) for name in dataset_names]
-    check_reported_classes(num_classes, reports, key)
-
-
-def check_reported_classes(num_classes: int, reports: Sequence[DatasetReport], key: str) -> None:
-    """As :func:`check_class_count`, of data sets that were checked already."""
-    for report in reports:
-        if report.classes is not None and len(report.classes) != num_classes:
-            raise DataError(
-                f"The model has {num_classes} classes and the data set {report.name!r} has "
-                f"{len(report.classes)}: set {key} to {len(report.classes)}."
-            )
-
-
-def check_same_classes(reports: Sequence[DatasetReport]) -> None:
-    """Check that data sets have the same classes in the same order.
-
-    Raises:
-        DataError: naming two data sets and how their classes differ.
-    """
-    known = [report for report in reports if report.classes is not None]
-    for other in known[1:]:
-        first = known[0]
-        if other.classes == first.classes:
-            continue
-        differing = sorted(set(first.classes) ^ set(other.classes))
-        what = f"{', '.join(map(repr, differing[:4]))} only in one" if differing else "their order"
-        raise DataError(
-            f"The data sets {first.name!r} ({len(first.classes)} classes) and {other.name!r} "
-            f"({len(other.classes)} classes) must have the same classes in the same order, and "
-            f"they differ: {what}."
-        )
-
-
-def num_classes_key(cfg: CfgNode) -> str | None:
-    """The key that holds the number of classes of the configured architecture.
-
-    ``MODEL.<NAME>.NUM_CLASSES`` for an architecture that ends in that name, as ``RetinaNet`` and
-    ``SSD`` do, or is derived from one; ``MODEL.ROI_HEADS.NUM_CLASSES`` for those with ROI heads;
-    None for others.
-    """
-    name = cfg.MODEL.META_ARCHITECTURE
-    known = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
-    bases = [base.__name__ for base in known.__mro__] if isinstance(known, type) else []
-    for architecture in (name, *bases):
-        named = [
-            key
-            for key, node in cfg.MODEL.items()
-            if isinstance(node, CfgNode)
-            and "NUM_CLASSES" in node
-            and architecture.lower().endswith(key.lower())
-        ]
-        if named:
-            return f"MODEL.{max(named, key=len)}.NUM_CLASSES"
-        if architecture.endswith(("RCNN", "PanopticFPN")):
-            return "MODEL.ROI_HEADS.NUM_CLASSES"
-    return None

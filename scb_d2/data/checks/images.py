@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from itertools import islice
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -15,7 +16,7 @@ from scb_d2.data.reader.tally import Finding, Rules, Tally
 
 from .needs import Needs
 
-__all__ = ["image_findings", "missing_files"]
+__all__ = ["image_findings", "missing_files", "missing_findings"]
 
 _RULES: Rules = {
     "path-outside-root": ("error", "names image files that lead out of the image folder"),
@@ -71,6 +72,19 @@ def image_findings(records: Records, needs: Needs, headers: int | None) -> list[
     if headers != 0:
         for path, annotated in islice(sizes.items(), 0, None, step or 1):
             _look_at(path, annotated, needs, tally)
+    return tally.findings()
+
+
+def missing_findings(subject: str, dicts: Iterable[dict[str, Any]]) -> list[Finding]:
+    """Look for the image files of dicts in Detectron2's format, wherever they lie.
+
+    Args:
+        subject: start of the sentence.
+        dicts: those without a file are left alone.
+    """
+    tally = Tally(subject, _RULES)
+    for path in missing_files(d["file_name"] for d in dicts if "file_name" in d):
+        tally.add("missing-image", path)
     return tally.findings()
 
 

@@ -74,13 +74,25 @@ class CanonicalLoader:
         kept = _READ.get()
         if kept is not None and self.name in kept:
             return kept[self.name]
-        found = self.source()
+        found = self._ask_source()
         if isinstance(found, list) and _kind(self.name) in READ_KINDS:
             classes = MetadataCatalog.get(self.name).get("thing_classes")
             found = canonical_records(self.name, found, classes)
         if kept is not None and isinstance(found, Records | list):
             kept[self.name] = found
         return found
+
+    def _ask_source(self) -> Any:
+        try:
+            return self.source()
+        except ModuleNotFoundError as error:
+            raise DataError(
+                f"The data set {self.name!r} needs the Python package {error.name}, which is not "
+                "installed."
+            ) from error
+        except (AssertionError, OSError) as error:  # of Detectron2's own readers
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            raise DataError(f"The data set {self.name!r} cannot be read: {reason}.") from error
 
 
 @contextmanager

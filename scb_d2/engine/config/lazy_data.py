@@ -6,12 +6,8 @@ from typing import Any
 from detectron2.evaluation import COCOEvaluator
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from scb_d2.data.checks.datasets import (
-    check_dataset,
-    check_name,
-    check_reported_classes,
-    check_same_classes,
-)
+from scb_d2.data.checks.classes import check_reported_classes, check_same_classes
+from scb_d2.data.checks.datasets import check_dataset, check_name
 from scb_d2.data.checks.extras import (
     check_federated_loss,
     check_semantic_masks,

@@ -10,12 +10,10 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from scb_d2.config import add_scb_config
+from scb_d2.data.checks.classes import check_class_count, dataset_classes, num_classes_key
 from scb_d2.data.checks.datasets import (
-    check_class_count,
     check_dataset,
     check_datasets,
-    dataset_classes,
-    num_classes_key,
 )
 from scb_d2.data.registration import register_coco, register_voc
 from scb_d2.errors import DataError

@@ -15,7 +15,8 @@ from PIL import ExifTags, Image
 
 from scb_d2.config import get_cfg
 from scb_d2.data.checks import check_datasets
-from scb_d2.data.checks.datasets import check_dataset, dataset_classes
+from scb_d2.data.checks.classes import dataset_classes
+from scb_d2.data.checks.datasets import check_dataset
 from scb_d2.data.reader.yolo import read_yolo
 from scb_d2.data.registration import register_datasets, register_yolo
 from scb_d2.errors import DataError
