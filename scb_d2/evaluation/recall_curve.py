@@ -73,11 +73,12 @@ class ScoredImages:
     def score_beyond(self, image_weights: Array, allowed: float) -> float | None:
         """The score at which there are more than allowed; None where there never are."""
         for start in range(0, len(self.images), _AT_ONCE):
-            counts = np.cumsum(image_weights[self.images[start : start + _AT_ONCE]])
-            if counts[-1] > allowed:
-                place = start + np.searchsorted(counts, allowed, side="right")
+            counts = image_weights[self.images[start : start + _AT_ONCE]]
+            total = counts.sum()
+            if total > allowed:
+                place = start + np.searchsorted(np.cumsum(counts), allowed, side="right")
                 return -float(self.negative_scores[place])
-            allowed -= counts[-1]
+            allowed -= total
         return None
 
 

@@ -33,8 +33,9 @@ def test_all_twelve_numbers_equal_pycocotools(seed):
     np.testing.assert_allclose([*metrics.values()], stats(coco_eval(data, results)), atol=1e-9)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_a_weighted_image_counts_as_so_many_copies(seed):
+@pytest.mark.parametrize(("seed", "block"), [(seed, 2 + seed % 3) for seed in range(8)] + [(8, 64)])
+def test_a_weighted_image_counts_as_so_many_copies(monkeypatch, seed, block):
+    monkeypatch.setattr(average_precision, "_BLOCK", block)
     data, results = random_scene(seed)
     # Without ties between images, whose order copies would change.
     rng = np.random.default_rng(seed)
@@ -74,6 +75,14 @@ def test_many_weights_at_once_are_each_alone(monkeypatch, at_once):
         for name, values in found.items():
             np.testing.assert_equal(values[row], expected[name])
     assert np.isnan(found["AP"]).tolist() == [False, False, True, False, False]
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 7, 63, 64, 65, 500])
+def test_cumulative_counts_are_numpys(length):
+    """One block, some, and one that is just full."""
+    counts = np.random.default_rng(length).integers(-3, 4, (length, 3), dtype=np.int32)
+    expected = np.concatenate([np.zeros((1, 3)), np.cumsum(counts, axis=0)])
+    np.testing.assert_equal(average_precision._running(counts), expected)
 
 
 def test_at_most_a_hundred_detections_per_image_and_class_count():
