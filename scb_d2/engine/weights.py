@@ -10,7 +10,7 @@ from scb_d2.errors import ConfigError, UserError
 
 from .checkpoint import SafeCheckpointer
 
-__all__ = ["load_weights", "read_weights"]
+__all__ = ["load_weights", "missing_weights", "read_weights"]
 
 _SHOWN = 3
 
@@ -53,6 +53,13 @@ def load_weights(model: nn.Module, path: str) -> None:
     read_weights(_CompleteCheckpointer(model, path), path)
 
 
+def missing_weights(path: str) -> str:
+    """What is said of weights that are no file."""
+    if not os.path.isdir(path):
+        return f"the weights {path} do not exist."
+    return f"the weights {path} are a folder; name a checkpoint in it, such as model_final.pth."
+
+
 def read_weights(checkpointer: SafeCheckpointer, path: str) -> None:
     """Load weights into a checkpointer's model, and nothing else that the file holds.
 
@@ -64,7 +71,7 @@ def read_weights(checkpointer: SafeCheckpointer, path: str) -> None:
         ConfigError: if the file is missing or no checkpoint, or the checkpointer refuses it.
     """
     if path and "://" not in path and not os.path.isfile(path.partition("?")[0]):
-        raise ConfigError(f"the weights {path} do not exist.")
+        raise ConfigError(missing_weights(path))
     try:
         checkpointer.load(path, checkpointables=[])
     except UserError:

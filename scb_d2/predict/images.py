@@ -18,7 +18,8 @@ _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", "
 def find_images(sources: Sequence[str]) -> list[str]:
     """The image files that names of files, folders and patterns stand for.
 
-    A folder stands for the images directly in it, by suffix and in the order of their names. A
+    A folder stands for the images directly in it, by suffix and in the order of their names, but
+    for hidden files, such as those that macOS leaves beside images (``._1.jpg``). A
     file that is named itself is taken whatever its suffix, even where it does not exist: reading
     it will say so.
 
@@ -29,7 +30,7 @@ def find_images(sources: Sequence[str]) -> list[str]:
     for source in sources:
         if os.path.isdir(source):
             matches = [os.path.join(source, name) for name in sorted(os.listdir(source))]
-            matches = [m for m in matches if m.lower().endswith(_SUFFIXES)]
+            matches = [m for m in matches if _is_image(m)]
             if not matches:
                 raise DataError(
                     f"the folder {source} holds no image; looked for {', '.join(_SUFFIXES)}."
@@ -43,6 +44,10 @@ def find_images(sources: Sequence[str]) -> list[str]:
             matches = [source]
         found += matches
     return list(dict.fromkeys(found))
+
+
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(_SUFFIXES) and not os.path.basename(path).startswith(".")
 
 
 def read_image(path: str, pixel_range: Sequence[float] = ()) -> np.ndarray:

@@ -161,3 +161,11 @@ def test_annotations_that_are_no_json_are_an_error(check: Check, tmp_path: Path)
     status, out = check(entry)
     assert status == 1
     assert f"error: The annotation file {entry['JSON']} is not JSON" in out
+
+
+def test_no_number_of_classes_is_advised_where_categories_are_faulty(
+    check: Check, tmp_path: Path
+) -> None:
+    status, out = check(_coco(tmp_path, lambda c: c["categories"][0].update(name=None)))
+    assert status == 1
+    assert "has categories without an id" in out and "NUM_CLASSES" not in out

@@ -86,6 +86,14 @@ def test_folders_patterns_and_equal_names(predict, tmp_path: Path) -> None:
     assert pictures == ["a.jpg", "a_2.jpg", "b.jpg"]
 
 
+def test_hidden_files_of_a_folder_are_no_pictures(predict, tmp_path: Path) -> None:
+    image = save(tmp_path / "in" / "a.png")
+    (image.parent / "._a.png").write_bytes(b"what macOS leaves")
+    done = predict(image.parent)
+    assert (done.status, done.err) == (0, "")
+    assert "[1/1]" in done.out
+
+
 def test_bad_images_are_named_and_the_others_done(predict, tmp_path: Path) -> None:
     good = save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_text("no image")

@@ -55,10 +55,11 @@ def image_findings(records: Records, needs: Needs, headers: int | None) -> list[
         return []
     tally = Tally(records.subject, _RULES)
     sizes: dict[str, tuple[float | None, float | None]] = {}
-    folder = os.path.normpath(root)
+    here = os.getcwd()
+    folder = os.path.join(os.path.normpath(os.path.join(here, root)), "")
     for image in records.images:
         path = os.path.normpath(image["file_name"])
-        if _leaves(path, folder):
+        if not os.path.normpath(os.path.join(here, path)).startswith(folder):
             shown = image["file_name"].removeprefix(os.path.join(root, ""))
             tally.add("path-outside-root", repr(shown))
         elif path in sizes:
@@ -86,12 +87,6 @@ def missing_findings(subject: str, dicts: Iterable[dict[str, Any]]) -> list[Find
     for path in missing_files(d["file_name"] for d in dicts if "file_name" in d):
         tally.add("missing-image", path)
     return tally.findings()
-
-
-def _leaves(path: str, folder: str) -> bool:
-    if folder == os.curdir:
-        return os.path.isabs(path) or path.split(os.sep)[0] == os.pardir
-    return not path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _look_at(

@@ -10,6 +10,8 @@ from scb_d2.errors import DataError
 
 __all__ = ["DatasetReport", "missing_builtin"]
 
+_FAULTY_CLASSES = ("incomplete-category", "duplicate-category-id")
+
 
 @dataclass(frozen=True)
 class DatasetReport:
@@ -28,6 +30,11 @@ class DatasetReport:
     num_images: int = 0
     num_annotations: int = 0
     findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def lacks_classes(self) -> bool:
+        """Whether its categories are among what is faulty, so that others are missing too."""
+        return any(finding.code in _FAULTY_CLASSES for finding in self.findings)
 
     def raise_first_error(self) -> None:
         """Raise the first finding of severity ``error``, if there is one.

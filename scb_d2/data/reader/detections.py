@@ -5,6 +5,7 @@ Naming convention: D detections. Boxes are (x, y, width, height) in native pixel
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -24,9 +25,13 @@ from .values import Ids, box_of
 
 __all__ = ["Detections", "load_detections"]
 
+logger = logging.getLogger(__name__)
+
 Array = NDArray[Any]
 # A box this far outside its image is taken for a wrong format, not for a rough edge.
 _OUTSIDE_TOLERANCE = 1.0
+# Boxes are taken for corners from this number and share of boxes that leave their image on.
+_MANY_OUTSIDE, _OUTSIDE_SHARE = 4, 0.25
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,8 @@ def load_detections(
         name: how error messages call the data; the path by default.
 
     Raises:
-        DataError: a field is missing, an id is not in the annotations, a score is not finite or a
-            box lies wholly outside its image.
+        DataError: a field is missing, an id is not in the annotations, a score is not finite, a
+            box lies wholly outside its image, or boxes are corners.
     """
     with collection_paused():
         if not isinstance(source, str | Path):
@@ -106,7 +111,15 @@ def _detections(results: Any, ground_truth: GroundTruth, name: str) -> Detection
         raise DataError(
             f"{name}: result {bad[0]} has the score {scores[bad[0]]}; it must be finite."
         )
-    _refuse_outside(boxes, ground_truth.image_sizes[image], results, name)
+    sizes = ground_truth.image_sizes[image]
+    _refuse_outside(boxes, sizes, results, name)
+    _refuse_corners(boxes, sizes, name)
+    if len(scores) and scores.max() > 1:
+        logger.warning(
+            "%s: has scores above 1, up to %g: at a score threshold of 1 and less all count.",
+            name,
+            scores.max(),
+        )
     return Detections(image=image, category=category, boxes=boxes, scores=scores)
 
 
@@ -180,4 +193,17 @@ def _refuse_outside(
             f"{name}: result {first} has the bbox {boxes[first].tolist()}, wholly outside its "
             f"image {entries[first]['image_id']!r} of {width:g} x {height:g} pixels "
             f"({len(bad)} such results); x, y, width, height in native pixels are needed."
+        )
+
+
+def _refuse_corners(boxes: Array, sizes: Array, name: str) -> None:
+    """Refuse boxes of which many leave their image, but none as corners."""
+    leaves = ((boxes[:, :2] + boxes[:, 2:]) > sizes + _OUTSIDE_TOLERANCE).any(1)
+    corners = (boxes[:, :2] <= boxes[:, 2:]) & (boxes[:, 2:] <= sizes + _OUTSIDE_TOLERANCE)
+    if leaves.sum() >= max(_MANY_OUTSIDE, _OUTSIDE_SHARE * len(boxes)) and corners.all():
+        first = np.flatnonzero(leaves)[0]
+        raise DataError(
+            f"{name}: has boxes that leave their image, but fit as corners [x1, y1, x2, y2]: "
+            f"{leaves.sum()} (result {first} with the bbox {boxes[first].tolist()}); x, y, width, "
+            "height are needed."
         )

@@ -68,8 +68,8 @@ def check_config_data(
         reports = dataset_reports(cfg, headers=headers)
         check = check_agreement
     try:
-        check(cfg, reports)
-    except DataError as error:
         # A file that cannot be read has no classes to compare; its own error is reported.
+        check(cfg, [report for report in reports if not report.lacks_classes])
+    except DataError as error:
         return reports, str(error)
     return reports, None

@@ -8,6 +8,7 @@ from detectron2.utils.file_io import PathManager
 
 from scb_d2.engine.checkpoint import find_checkpoint
 from scb_d2.engine.training.parts import Config, parts_of, run_settings
+from scb_d2.engine.weights import missing_weights
 from scb_d2.errors import ConfigError
 
 from .explain import explained
@@ -150,4 +151,5 @@ def _check_weights(weights: str, key: str) -> None:
     except NotImplementedError:  # an address that tells nothing before it is fetched
         return
     if missing:
-        raise ConfigError(f"{key}: the file {path} does not exist.")
+        what = missing_weights(path) if os.path.isdir(path) else f"the file {path} does not exist."
+        raise ConfigError(f"{key}: {what}")

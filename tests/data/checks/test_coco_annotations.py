@@ -283,3 +283,12 @@ def test_image_folder_may_be_the_current_directory() -> None:
     content["images"][0]["file_name"] = "../a.png"
     Path("a.json").write_text(json.dumps(content))
     assert [f.code for f in check_coco("mine", "a.json", ".").findings] == ["path-outside-root"]
+
+
+def test_whole_paths_inside_a_folder_given_by_a_relative_path() -> None:
+    def change(content: dict) -> None:
+        for image in content["images"]:
+            image["file_name"] = str(Path("images").resolve() / image["file_name"])
+
+    write_coco(Path(), change)
+    assert check_coco("mine", "a.json", "images").findings == []

@@ -138,6 +138,7 @@ def test_an_image_missing_from_a_worker_process_is_one_sentence(
     ("opts", "sentence"),
     [
         (["MODEL.WEIGHTS", "no.pth"], "MODEL.WEIGHTS: the file no.pth does not exist."),
+        (["MODEL.WEIGHTS", "/"], "MODEL.WEIGHTS: the weights / are a folder; name a checkpoint"),
         (["SOLVER.IMS_PER_BATCH", "0"], "SOLVER.IMS_PER_BATCH must be at least 1; got 0."),
         (
             ["SOLVER.REFERENCE_WORLD_SIZE", "8"],
