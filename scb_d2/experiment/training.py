@@ -62,6 +62,8 @@ def train_all(
 ) -> None:
     """Train what is not finished, seed by seed, so that whole pairs are there early.
 
+    A run that fails does not keep the others from being trained.
+
     Args:
         experiment: from :func:`scb_d2.experiment.plan.load_plan`.
         train: trains and evaluates one run, going on from a checkpoint in its folder.
@@ -69,14 +71,16 @@ def train_all(
         part: (i, n): every n-th run from the i-th on, for n processes that share a plan.
 
     Raises:
-        UserError: a run failed, or a folder holds a run of other settings.
+        UserError: runs failed, said after the last one; or a folder holds a run of other settings.
     """
     ordered = [run for group in zip(*experiment.arms.values(), strict=True) for run in group]
     # All folders before the first run: a conflict must not show after hours.
     identities = {id(run): identity(run) for run in ordered}
     finished = {id(run): _is_finished(run, identities[id(run)]) for run in ordered}
     first, step = part
-    for number, run in list(enumerate(ordered, start=1))[first - 1 :: step]:
+    mine = list(enumerate(ordered, start=1))[first - 1 :: step]
+    failures: list[UserError] = []
+    for number, run in mine:
         title = f"[{number}/{len(ordered)}] {run.arm}, seed {run.seed}"
         if finished[id(run)]:
             say(f"{title}: finished before")
@@ -86,10 +90,21 @@ def train_all(
         _mark(run, identities[id(run)], finished=False)
         say(f"{title}: training, see {run.folder / 'console.txt'}")
         start = time.monotonic()
-        train(run)
+        try:
+            train(run)
+        except UserError as error:
+            failures.append(error)
+            say(f"{title}: failed")
+            continue
         minutes = (time.monotonic() - start) / 60
         _mark(run, identities[id(run)], finished=True, minutes=None if resumed else minutes)
         say(f"{title}: done in {minutes:.1f} min")
+    if failures:
+        raise UserError(
+            f"{len(failures)} of {len(mine)} runs failed, and nothing was compared; started again, "
+            "the plan trains these alone, and --compare-only judges the seeds that all arms have "
+            f"finished. The first: {failures[0]}"
+        )
 
 
 def finished_arms(experiment: Experiment) -> dict[str, list[TrainingRun]]:
