@@ -16,7 +16,7 @@ from scb_d2.errors import DataError
 from scb_d2.utils.garbage import collection_paused
 
 from .coco_annotations import AnnotationReader
-from .images import header_size
+from .images import header_size, image_path
 from .records import READING_RULES, Records
 from .tally import Tally
 from .values import entry_id, id_order, is_number, number
@@ -195,7 +195,7 @@ def _images(
         if isinstance(image.get("width"), str) or isinstance(image.get("height"), str):
             tally.add("text-number", f"the size of image {key!r}")
         records[key] = {
-            "file_name": _image_path(root, file_name or "", tally),
+            "file_name": image_path(root, file_name or "", tally),
             "height": height,
             "width": width,
             "image_id": key,
@@ -212,11 +212,3 @@ def _size_of_file(path: str, tally: Tally) -> tuple[int | None, int | None]:
         return None, None
     tally.add("size-from-image", path)
     return size
-
-
-def _image_path(root: str, file_name: str, tally: Tally) -> str:
-    path = os.path.join(root, file_name)
-    if "\\" not in file_name or os.path.exists(path):
-        return path
-    tally.add("backslash", repr(file_name))
-    return os.path.join(root, os.path.normpath(file_name.replace("\\", "/")))

@@ -1,4 +1,4 @@
-"""Sizes of image files whose annotations give none."""
+"""Image files: their paths, and sizes that annotations do not give."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 
 from PIL import ExifTags, Image
 
-__all__ = ["header_size", "orientation"]
+from .tally import Tally
+
+__all__ = ["header_size", "image_path", "orientation"]
 
 _QUARTER_TURNS = (5, 6, 7, 8)
 
@@ -28,3 +30,18 @@ def orientation(image: Image.Image) -> int | None:
     if image.format == "PNG" and "exif" not in image.info:
         return None
     return image.getexif().get(ExifTags.Base.Orientation)
+
+
+def image_path(root: str, file_name: str, tally: Tally) -> str:
+    """The path of an image file; backslashes are taken for slashes where there is no such file.
+
+    Args:
+        root: folder that the name is relative to.
+        file_name: as the data set has it.
+        tally: is told of backslashes.
+    """
+    path = os.path.join(root, file_name)
+    if "\\" not in file_name or os.path.exists(path):
+        return path
+    tally.add("backslash", repr(file_name))
+    return os.path.join(root, os.path.normpath(file_name.replace("\\", "/")))

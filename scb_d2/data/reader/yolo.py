@@ -13,7 +13,7 @@ from PIL import Image
 
 from scb_d2.errors import DataError
 
-from .images import header_size
+from .images import header_size, image_path
 from .records import READING_RULES, Records
 from .segmentations import mask_area
 from .tally import Rules, Tally
@@ -27,6 +27,7 @@ _SUFFIXES = frozenset(
 )
 _RULES: Rules = {
     **READING_RULES,
+    "missing-image": ("error", "names image files that do not exist"),
     "no-label-file": ("error", "has no label file of any image, such as"),
     "malformed-label": (
         "error",
@@ -60,7 +61,7 @@ def read_yolo(data: str | Path, split: str) -> Records:
     images: list[dict[str, Any]] = []
     count = 0
     root = _root(content, path)
-    for file_name in _image_files(content, split, path, root):
+    for file_name in _image_files(content, split, path, root, tally):
         record = {"file_name": file_name, "image_id": os.path.relpath(file_name, root)}
         size = _size(file_name, tally)
         if size is None:
@@ -75,8 +76,6 @@ def read_yolo(data: str | Path, split: str) -> Records:
         images.append(record)
     if images and not any(os.path.exists(_label_file(i["file_name"])) for i in images):
         tally.add("no-label-file", _label_file(images[0]["file_name"]))
-    if not images:
-        tally.add("unreadable-image-size", f"all of the split {split!r}")
     return Records(
         subject=subject,
         class_names=names,
@@ -142,7 +141,9 @@ def _root(content: Mapping[str, Any], path: Path) -> str:
     return os.path.normpath(beside if beside.is_dir() or not root.is_dir() else root)
 
 
-def _image_files(content: Mapping[str, Any], split: str, path: Path, root: str) -> list[str]:
+def _image_files(
+    content: Mapping[str, Any], split: str, path: Path, root: str, tally: Tally
+) -> list[str]:
     entries = content.get(split)
     if entries is None:
         known = ", ".join(key for key in ("train", "val", "test") if content.get(key))
@@ -158,8 +159,8 @@ def _image_files(content: Mapping[str, Any], split: str, path: Path, root: str) 
             files += sorted(filter(_is_image, walked))
         elif os.path.isfile(place):
             folder = os.path.dirname(place)
-            lines = _lines(place)
-            files += [os.path.normpath(os.path.join(folder, x.strip())) for x in lines if x.strip()]
+            names = filter(None, map(str.strip, _lines(place)))
+            files += [os.path.normpath(image_path(folder, name, tally)) for name in names]
         else:
             raise DataError(
                 f"The YOLO file {path} names {place} as its split {split!r}, which does not exist."
@@ -206,6 +207,9 @@ def _size(file_name: str, tally: Tally) -> tuple[int, int] | None:
     """Width and height."""
     try:
         return header_size(file_name)
+    except FileNotFoundError:
+        tally.add("missing-image", file_name)
+        return None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         tally.add("unreadable-image-size", file_name)
         return None

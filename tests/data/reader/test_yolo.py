@@ -233,3 +233,17 @@ def test_what_a_line_holds_is_said(folder: Path) -> None:
     (folder / "labels" / "val" / "1.txt").write_text("0, 0.5, 0.5, 0.2, 0.2\n")
     with pytest.raises(DataError, match=r"line 1 of .*1\.txt: '0, 0\.5, 0\.5, 0\.2, 0\.2'\)"):
         read_yolo(folder, "val").refuse_faults()
+
+
+def test_lists_of_windows_and_images_that_are_absent(folder: Path) -> None:
+    (folder / "list.txt").write_text(".\\images\\val\\1.png\r\nimages\\val\\2.png\r\n")
+    _describe(folder, val="list.txt")
+    records = read_yolo(folder, "val").refuse_faults()
+    assert [Path(r["file_name"]) for r in records.images] == [
+        folder / "images/val" / f"{n}.png" for n in (1, 2)
+    ]
+    assert sum(len(r["annotations"]) for r in records.images) == 5
+    assert [f.code for f in records.tally.findings()] == ["backslash"]
+    (folder / "list.txt").write_text("images/val/9.png\n")
+    with pytest.raises(DataError, match=r"names image files that do not exist: 1 \(.*9\.png\)\.$"):
+        read_yolo(folder, "val").refuse_faults()
