@@ -75,26 +75,27 @@ def _start(args: argparse.Namespace) -> None:
             eval_only=args.eval_only,
             rehearsal=not args.no_rehearsal and is_first_local_process(),
         )
-        if spawns_processes(args):
+        spawns = spawns_processes(args)
+        if spawns:
             kept.clear()
         # A LazyConfig may hold objects that cannot be sent to a process.
-        sent = None if is_lazy else cfg
+        sent = None if is_lazy and spawns else cfg
         launch(_run, args, settings.device, (args, sent, settings.device, settings.amp))
 
 
-def _run(args: argparse.Namespace, cfg: CfgNode | None, device: str, amp: bool) -> None:
+def _run(args: argparse.Namespace, cfg: Config | None, device: str, amp: bool) -> None:
     """Train or evaluate in one process of possibly many.
 
     Args:
         args: the flags.
-        cfg: a YAML config; None: the LazyConfig that the flags name.
+        cfg: the config; None: the LazyConfig that the flags name.
         device: that a LazyConfig runs on.
         amp: whether a LazyConfig trains in mixed precision.
     """
     if cfg is None:
         cfg = load_lazy_config(args.config_file, args.opts)
         cfg.train.device, cfg.train.amp.enabled = device, amp
-    else:  # in a process of its own nothing is registered
+    elif isinstance(cfg, CfgNode):  # in a process of its own nothing is registered
         import_projects()
         register_datasets(cfg)
     check_same_start(run_settings(cfg).output_dir, args.resume)

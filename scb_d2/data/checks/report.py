@@ -33,8 +33,10 @@ class DatasetReport:
 
     @property
     def lacks_classes(self) -> bool:
-        """Whether its categories are among what is faulty, so that others are missing too."""
-        return any(finding.code in _FAULTY_CLASSES for finding in self.findings)
+        """Whether it has none, or some are faulty and so left out."""
+        return self.classes == [] or any(
+            finding.code in _FAULTY_CLASSES for finding in self.findings
+        )
 
     def raise_first_error(self) -> None:
         """Raise the first finding of severity ``error``, if there is one.

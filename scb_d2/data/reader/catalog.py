@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,6 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import coco as stock_coco
 
 from scb_d2.errors import DataError
+from scb_d2.utils.user_errors import user_sentence
 
 from .coco import read_categories, read_coco
 from .ground_truth import GroundTruth, columns_of
@@ -90,9 +92,14 @@ class CanonicalLoader:
                 f"The data set {self.name!r} needs the Python package {error.name}, which is not "
                 "installed."
             ) from error
-        except (AssertionError, OSError) as error:  # of Detectron2's own readers
-            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-            raise DataError(f"The data set {self.name!r} cannot be read: {reason}.") from error
+        except Exception as error:  # of Detectron2's own readers, or code of the user's own
+            if user_sentence(error) is not None:
+                raise
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            raise DataError(
+                f"The data set {self.name!r} cannot be read: {frame.filename}, line "
+                f"{frame.lineno}, raised {type(error).__name__}: {' '.join(str(error).split())}."
+            ) from error
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import os
 from typing import Any
 
 from detectron2.config import LazyConfig
@@ -15,6 +16,7 @@ from scb_d2.data.mapper import CheckedDatasetMapper
 from scb_d2.engine.device import available_amp, available_device
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
+from scb_d2.utils.nested import flat
 
 from .keys import target_of
 from .lazy_data import register_lazy_datasets
@@ -83,12 +85,14 @@ def _complete(cfg: DictConfig, path: str, opts: list[str]) -> None:
     _apply_overrides(cfg, opts)
     _share_pixel_range(cfg)
     _check_train_keys(cfg.train)
+    _check_train_values(cfg.train)
     for key in _REQUIRED:
         part = OmegaConf.select(cfg, key)
         if part is None:
             raise ConfigError(f"{path} does not define {key}, which train_net.py needs.")
         if isinstance(part, (bool, int, float, str)):
             raise ConfigError(f"{key} must be what LazyCall makes; got {part!r}.")
+    OmegaConf.to_container(cfg, resolve=True)  # raises where ${...} is of what is not there
 
 
 def use_available_lazy_device(cfg: DictConfig) -> None:
@@ -141,6 +145,23 @@ def _check_train_keys(train: Any) -> None:
             raise ConfigError(
                 f"train.{key} is not supported by train_net.py, which knows "
                 f"{', '.join(TRAIN_DEFAULTS)}."
+            )
+
+
+def _check_train_values(train: DictConfig) -> None:
+    """Refuse values of other types than the defaults', as YAML configs do."""
+    for key, default in flat(TRAIN_DEFAULTS).items():
+        value = OmegaConf.select(train, key)
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
+            OmegaConf.update(train, key, value)
+        elif value is None and key == "init_checkpoint":  # as some of Detectron2's own configs
+            value = default
+            OmegaConf.update(train, key, value)
+        if type(value) is not type(default):
+            raise ConfigError(
+                f"train.{key} must be of type {type(default).__name__}; got {value} "
+                f"({type(value).__name__})."
             )
 
 

@@ -1,5 +1,6 @@
 """What the data sets of a LazyConfig hold, and what its parts ask of them."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -29,8 +30,11 @@ __all__ = [
     "test_dataset_name",
 ]
 
+logger = logging.getLogger(__name__)
+
 _TRAIN_NAMES, _TEST_NAMES = "dataloader.train.dataset.names", "dataloader.test.dataset.names"
 _TRAIN_MAPPER, _TEST_MAPPER = "dataloader.train.mapper", "dataloader.test.mapper"
+_HOW = "in the config file with scb_d2.data.register_coco and its like"
 _NUM_CLASSES = ("model.num_classes", "model.roi_heads.num_classes")
 _FED_LOSS_CLASSES = 50  # the default of Detectron2's FastRCNNOutputLayers
 
@@ -42,6 +46,8 @@ def register_lazy_datasets(cfg: DictConfig) -> None:
     user's own are registered by calls in the file.
     """
     register_blood_cells()
+    if len(_names(cfg, _TEST_NAMES)) == 1:  # of a list too, which evaluators cannot read
+        OmegaConf.update(cfg, _TEST_NAMES, _names(cfg, _TEST_NAMES)[0])
     load_through_reader(_names(cfg, _TRAIN_NAMES) + _names(cfg, _TEST_NAMES))
     if any(value for _, value in _arguments(cfg, "use_fed_loss")):
         count_images_of_classes(_names(cfg, _TRAIN_NAMES))
@@ -67,9 +73,10 @@ def lazy_dataset_reports(
     test_names = _names(cfg, _TEST_NAMES)
     for key, names in ((_TRAIN_NAMES, train_names), (_TEST_NAMES, test_names)):
         for name in names:
-            check_name(name, key, "in the config file with scb_d2.data.register_coco and its like")
+            check_name(name, key, _HOW)
     if train_names and test_names:
         _check_same_pixels(cfg)
+    _check_evaluated(cfg, test_names)
     needs = _needs(cfg)
     if needs.num_keypoints:
         _check_keypoints(cfg, needs, train)
@@ -117,6 +124,30 @@ def _needs(cfg: DictConfig) -> Needs:
     )
 
 
+def _check_evaluated(cfg: DictConfig, test_names: Sequence[str]) -> None:
+    """Check that the evaluator's data set is that of the images it is given."""
+    for evaluator in _evaluators(cfg):
+        if not isinstance(evaluator, DictConfig) or "dataset_name" not in evaluator:
+            continue
+        name = evaluator.dataset_name
+        if not isinstance(name, str):
+            raise ConfigError(
+                f"dataset_name of dataloader.evaluator must name one data set; got {plain(name)!r}."
+            )
+        check_name(name, "dataset_name of dataloader.evaluator", _HOW)
+        if test_names and name not in test_names:
+            logger.warning(
+                "dataloader.evaluator has the objects of %s, and the images are of %s.",
+                name,
+                ", ".join(test_names),
+            )
+
+
+def _evaluators(cfg: DictConfig) -> list[Any]:
+    found = value_of(cfg, "dataloader.evaluator")
+    return list(found) if isinstance(found, ListConfig) else [found]
+
+
 def _check_same_pixels(cfg: DictConfig) -> None:
     found = [plain(value_of(cfg, f"{key}.pixel_range")) for key in (_TRAIN_MAPPER, _TEST_MAPPER)]
     if list(found[0] or ()) != list(found[1] or ()):
@@ -136,8 +167,7 @@ def _check_keypoints(cfg: DictConfig, needs: Needs, train: bool) -> None:
                 "create_keypoint_hflip_indices of detectron2.data.detection_utils makes them of "
                 f"registered names; got {plain(indices)!r}."
             )
-    evaluators = value_of(cfg, "dataloader.evaluator")
-    for evaluator in evaluators if isinstance(evaluators, ListConfig) else [evaluators]:
+    for evaluator in _evaluators(cfg):
         kind = target_of(evaluator)
         if isinstance(kind, type) and issubclass(kind, COCOEvaluator):
             sigmas = plain(evaluator.get("kpt_oks_sigmas"))

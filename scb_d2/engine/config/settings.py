@@ -116,7 +116,8 @@ def _check_length(cfg: Config, num_processes: int) -> None:
             ("SOLVER",),
         )
     batch = value_of(cfg, key_of(cfg, "batch"))
-    if batch is not None and (batch < 1 or batch % num_processes):
+    whole = isinstance(batch, int)
+    if batch is not None and (not whole or batch < 1 or batch % num_processes):
         multiple = f" and a multiple of the {num_processes} processes" if num_processes > 1 else ""
         raise ConfigError(f"{key_of(cfg, 'batch')} must be at least 1{multiple}; got {batch}.")
     settings = run_settings(cfg)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -193,3 +194,13 @@ def test_data_sets_of_the_users_own_code_are_read_too(cfg: CfgNode) -> None:
         "The data set 'coded' has annotations of a category_id that is not among its categories: "
         "1 (annotation 1 of image 7 with category_id 2)."
     )
+
+
+def test_what_a_users_function_raises_is_named() -> None:
+    def broken() -> list:
+        return {}["boxes"]
+
+    DatasetCatalog.register("own", broken)
+    (finding,) = check_dataset("own").findings
+    assert finding.message.startswith("The data set 'own' cannot be read: ")
+    assert re.search(r"test_datasets\.py, line \d+, raised KeyError: 'boxes'\.$", finding.message)

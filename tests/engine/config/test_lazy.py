@@ -18,6 +18,7 @@ from scb_d2.engine.config.lazy_data import lazy_dataset_reports
 from scb_d2.engine.config.rehearsal import check_run
 from scb_d2.engine.main import main
 from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
+from tests.data.cases.builders import write_coco
 
 
 def test_train_evaluate_and_resume(tiny_lazy: Path, tmp_path: Path) -> None:
@@ -68,6 +69,12 @@ def test_arguments_of_a_call_may_be_new(tiny_lazy: Path) -> None:
         (["train.max_iter"], "overrides of a .py config are key=value"),
         (["train.max_iter=["], "cannot apply the override"),
         (["--resume"], "--resume must come before"),
+        (["train.max_iter=1.5"], "train.max_iter must be of type int; got 1.5 (float)."),
+        (["train.seed=x"], "train.seed must be of type int; got x (str)."),
+        (["train.output_dir=5"], "train.output_dir must be of type str; got 5 (int)."),
+        (["train.amp.enabled=maybe"], "train.amp.enabled must be of type bool; got maybe (str)."),
+        (["train.amp=True"], "train.amp.enabled must be of type bool; got None (NoneType)."),
+        (["dataloader.test=null"], "tiny.py: "),
     ],
 )
 def test_wrong_overrides_get_one_sentence(tiny_lazy: Path, opts: list[str], sentence: str) -> None:
@@ -75,6 +82,34 @@ def test_wrong_overrides_get_one_sentence(tiny_lazy: Path, opts: list[str], sent
         load_lazy_config(str(tiny_lazy), opts)
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_no_checkpoint_may_be_none(tiny_lazy: Path) -> None:
+    cfg = load_lazy_config(str(tiny_lazy), ["train.init_checkpoint=null"])
+    assert cfg.train.init_checkpoint == ""
+
+
+def test_a_path_is_a_text(tiny_lazy: Path) -> None:
+    tiny_lazy.write_text(
+        f"{tiny_lazy.read_text()}\nfrom pathlib import Path\n"
+        "train._set_flag('allow_objects', True)\ntrain.output_dir = Path('elsewhere')\n"
+    )
+    assert load_lazy_config(str(tiny_lazy)).train.output_dir == "elsewhere"
+
+
+def test_the_file_is_run_once(tiny_lazy: Path, tmp_path: Path) -> None:
+    """It may register data sets by Detectron2's own functions, which refuse a name twice."""
+    json_file, images = write_coco(tmp_path / "own")
+    tiny_lazy.write_text(
+        f"{tiny_lazy.read_text()}\n"
+        "from detectron2.data.datasets import register_coco_instances\n"
+        f"register_coco_instances('own', {{}}, {str(json_file)!r}, {str(images)!r})\n"
+        "dataloader.train.dataset.names = dataloader.test.dataset.names = 'own'\n"
+        "model.num_classes = 2\n"
+    )
+    opts = ["train.max_iter=1", "train.eval_period=0", "train.best_metric=''", "train.device=cpu"]
+    assert main(["--config-file", str(tiny_lazy), "--no-rehearsal", *opts]) == 0
+    assert (tmp_path / "run" / "results.json").is_file()
 
 
 @pytest.mark.parametrize(

@@ -142,3 +142,33 @@ def test_images_are_tested_with_the_pixel_range_of_training(tmp_path: Path) -> N
         _check(cfg)
     cfg = _load(tmp_path, ZOO)
     assert "pixel_range" not in cfg.dataloader.test.mapper
+
+
+@pytest.mark.parametrize(
+    ("opts", "sentence"),
+    [
+        (["dataloader.test.dataset.names=[own]"], None),
+        (["dataloader.test.dataset.names=[own,blood_cells_test]"], "must name one data set; got "),
+        (["dataloader.evaluator.dataset_name=other"], "names the data set 'other', which is not"),
+    ],
+)
+def test_what_is_evaluated_is_one_data_set(
+    tmp_path: Path, opts: list[str], sentence: str | None
+) -> None:
+    cfg = _load(tmp_path, ZOO, "dataloader.train.mapper.use_instance_mask = False", opts)
+    if sentence is None:
+        assert cfg.dataloader.test.dataset.names == cfg.dataloader.evaluator.dataset_name == "own"
+        _check(cfg)
+        return
+    with pytest.raises(UserError, match=sentence):
+        _check(cfg)
+
+
+def test_objects_of_other_images_than_those_tested_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    opts = ["dataloader.evaluator.dataset_name=blood_cells_test"]
+    cfg = _load(tmp_path, ZOO, "dataloader.train.mapper.use_instance_mask = False", opts)
+    _check(cfg)
+    (record,) = caplog.records
+    assert "has the objects of blood_cells_test, and the images are of own" in record.getMessage()
