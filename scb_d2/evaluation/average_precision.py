@@ -200,7 +200,7 @@ def _precision(matches: RankedMatches, counts: _Counts, segments: slice, places:
     # A segment's envelope runs from its last true positive to its first: lifted, each lies above
     # those of all later segments.
     lift = 2.0 * (len(starts) - rows)[:, None]
-    blocks, envelope = _blocks(*right.shape, np.float64)
+    blocks, envelope = _blocks(right.shape, np.float64)
     np.divide(right, np.maximum(shown, 1, out=shown), out=envelope)
     envelope += lift
     _raise_to_later(blocks)
@@ -242,7 +242,7 @@ def _points_reached(objects: Array) -> tuple[Array, Array]:
 
 def _running(counts: Array) -> Array:
     """Cumulative counts along the first axis, from 0: (n + 1, B) of (n, B), int32."""
-    blocks, out = _blocks(len(counts) + 1, counts.shape[1], np.int32)
+    blocks, out = _blocks((len(counts) + 1, counts.shape[1]), np.int32)
     out[1:] = counts
     for row in range(1, _BLOCK):
         blocks[:, row] += blocks[:, row - 1]
@@ -258,13 +258,14 @@ def _raise_to_later(blocks: Array) -> None:
     np.maximum(blocks[:-1], later[:, None], out=blocks[:-1])
 
 
-def _blocks(length: int, width: int, dtype: type) -> tuple[Array, Array]:
-    """Zeros in blocks of rows, (n, _BLOCK, width), and the first `length` of all their rows.
+def _blocks(shape: tuple[int, ...], dtype: type) -> tuple[Array, Array]:
+    """Zeros in blocks of rows, (n, _BLOCK, B), and a view of them in `shape`, (length, B).
 
     A step from row to row of all blocks at once, then from block to block, is several times faster
     than NumPy's and PyTorch's cumulative functions along the first axis.
     """
-    blocks = np.zeros((-(-length // _BLOCK), _BLOCK, width), dtype)
+    length, width = shape
+    blocks: Array = np.zeros((-(-length // _BLOCK), _BLOCK, width), dtype)
     return blocks, blocks.reshape(-1, width)[:length]
 
 

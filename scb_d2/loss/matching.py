@@ -192,8 +192,7 @@ def match_table(
     """What a :class:`ScaleBalancedMatcher` does with a table, without waiting for the device.
 
     Detectron2's matcher waits twice: to see that no entry is negative, and for ``nonzero``.
-    ``torch.jit.script`` takes this function; the class it cannot, since TorchScript has no classes
-    with a base.
+    ``torch.jit.script`` takes this function.
 
     Args:
         quality: (G, R) float >= 0, G > 0 and R > 0.
@@ -241,6 +240,10 @@ class ScaleBalancedMatcher(Matcher):
     index on ties; where objects want the same anchor the later one gets it; an object whose best
     IoU is 0 gets none, as in Caffe's SSD (the paper's code, with ``min_pos_iou`` 0, gives it anchor
     0).
+
+    Unlike its base it cannot be built within ``torch.jit.script``: TorchScript has no classes with
+    a base, and this one must be a :class:`~detectron2.modeling.matcher.Matcher` for detectors to
+    take it. :func:`match_table`, which does its work, can be scripted.
     """
 
     def __init__(
