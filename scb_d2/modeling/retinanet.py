@@ -98,12 +98,14 @@ class ScaleBalancedRetinaNet(WeighsAnchors, RetinaNet):
         normalizer = self._ema_update("loss_normalizer", max(num_positive, 1), 100)
         warn_if_all_positive(num_positive, labels.shape[1], self.anchor_matcher)
 
-        logits = cat(pred_logits, dim=1)  # (N, R, K)
-        targets = torch.zeros_like(logits)
+        targets = pred_logits[0].new_zeros(*labels.shape, self.num_classes)  # (N, R, K)
         targets[(*positive, labels[positive])] = 1
-        cls_losses = sigmoid_focal_losses(
-            logits, targets, alpha=self.focal_loss_alpha, gamma=self.focal_loss_gamma
-        )  # (N, R)
+        # Level by level: joined logits would be a copy that is kept for the gradients.
+        levels = zip(pred_logits, targets.split([x.shape[1] for x in pred_logits], 1), strict=True)
+        cls_losses = [
+            sigmoid_focal_losses(x, y, alpha=self.focal_loss_alpha, gamma=self.focal_loss_gamma)
+            for x, y in levels
+        ]
         box_losses = self._box_losses(
             anchors,
             pred_anchor_deltas,
@@ -113,7 +115,7 @@ class ScaleBalancedRetinaNet(WeighsAnchors, RetinaNet):
             self.smooth_l1_beta,
         )
         weighted = self._weighted(
-            {"cls": cls_losses, "box": box_losses},
+            {"cls": cat(cls_losses, dim=1), "box": box_losses},
             labels >= 0,  # ignored anchors count nothing
             positive,
             gt_boxes,
