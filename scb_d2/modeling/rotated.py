@@ -28,21 +28,26 @@ __all__ = [
 ]
 
 
-@PROPOSAL_GENERATOR_REGISTRY.register()
-class ScaleBalancedRRPN(ScaleBalancedRPN, RRPN):
-    """Detectron2's rotated RPN whose positive anchors are weighted by their object's matches."""
+class _NeedsOperators:
+    """Mixin of modules that Detectron2's Python-only builds cannot run."""
 
-    takes_anchor_matcher = False
-
-    @configurable
     def __init__(self, **kwargs: Any):
-        """Build the network from its parts, the arguments of :class:`ScaleBalancedRPN`.
+        """Build the module from its parts, the arguments of the next class.
 
         Raises:
             ConfigError: if the installed Detectron2 lacks its compiled operators.
         """
         check_rotated(type(self).__name__)
         super().__init__(**kwargs)
+
+
+@PROPOSAL_GENERATOR_REGISTRY.register()
+class ScaleBalancedRRPN(_NeedsOperators, ScaleBalancedRPN, RRPN):
+    """Detectron2's rotated RPN whose positive anchors are weighted by their object's matches."""
+
+    takes_anchor_matcher = False
+
+    __init__ = configurable(_NeedsOperators.__init__)
 
 
 class ScaleBalancedRotatedFastRCNNOutputLayers(
@@ -52,20 +57,12 @@ class ScaleBalancedRotatedFastRCNNOutputLayers(
 
 
 @ROI_HEADS_REGISTRY.register()
-class ScaleBalancedRROIHeads(WeighsProposals, RROIHeads):
+class ScaleBalancedRROIHeads(_NeedsOperators, WeighsProposals, RROIHeads):
     """Detectron2's rotated ROI heads whose foreground proposals are weighted by object."""
 
     predictor_class = ScaleBalancedRotatedFastRCNNOutputLayers
 
-    @configurable
-    def __init__(self, **kwargs: Any):
-        """Build the heads from their parts: as in :class:`ScaleBalancedStandardROIHeads`.
-
-        Raises:
-            ConfigError: if the installed Detectron2 lacks its compiled operators.
-        """
-        check_rotated(type(self).__name__)
-        super().__init__(**kwargs)
+    __init__ = configurable(_NeedsOperators.__init__)
 
     def _with_object_ids(
         self, proposals: Instances, targets: Instances
