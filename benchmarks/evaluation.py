@@ -21,12 +21,12 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from scb_d2.compare.metrics import RunTables, bootstrap_differences, list_metrics
+from scb_d2.compare.metrics import bootstrap_differences, list_metrics
 from scb_d2.compare.operating_point import OperatingPoint
 from scb_d2.data.reader.detections import load_detections
 from scb_d2.data.reader.ground_truth import load_ground_truth
 from scb_d2.evaluation.coco_backend import coco_eval_class
-from scb_d2.evaluation.recall import RecallSettings, evaluate_recall
+from scb_d2.evaluation.recall import RecallSettings, RunTables, evaluate_recall
 
 from .harness import Ratio, compare, from_pairs, seconds
 

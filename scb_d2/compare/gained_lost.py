@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scb_d2.data.reader.coco import read_json
 from scb_d2.data.reader.ground_truth import GroundTruth
 from scb_d2.errors import DataError
+from scb_d2.evaluation.recall import RunTables
 
-from .metrics import RunTables
 from .operating_point import OperatingPoint
 
 __all__ = ["changes", "load_match_counts", "lowest_scores", "most_changed"]

@@ -12,20 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from scb_d2.data.reader.detections import Detections
-from scb_d2.data.reader.ground_truth import GroundTruth
 from scb_d2.errors import ConfigError
-from scb_d2.evaluation.average_precision import PrecisionTable, size_suffixes
-from scb_d2.evaluation.detection_matching import ScoredMatches, find_pairs, match_by_score
-from scb_d2.evaluation.ranked_matches import IOU_THRESHOLDS
-from scb_d2.evaluation.recall import RecallSettings
-from scb_d2.evaluation.recall_curve import RecallCurve, RecallTable
-from scb_d2.evaluation.size_bins import object_areas
+from scb_d2.evaluation.average_precision import size_suffixes
+from scb_d2.evaluation.recall import RecallSettings, RunTables
+from scb_d2.evaluation.recall_curve import RecallCurve
 from scb_d2.utils.hardware import available_cores
 
 from .operating_point import OperatingPoint
 
-__all__ = ["Metric", "RunTables", "bootstrap_differences", "list_metrics", "pair_metrics"]
+__all__ = ["Metric", "bootstrap_differences", "list_metrics", "pair_metrics"]
 
 Array = NDArray[Any]
 
@@ -102,52 +97,6 @@ def list_metrics(
 def _recall(size: str, point: OperatingPoint, judged: bool = False) -> Metric:
     where = {"score": "", "fp": "fp", "baseline": "fp=baseline@"}[point.kind]
     return Metric(f"recall_{size}_{where}{point.value:g}", "recall", size, point, judged)
-
-
-@dataclass(frozen=True)
-class RunTables:
-    """The matches of one run, ready for any weights of the images."""
-
-    settings: RecallSettings
-    matches: ScoredMatches
-    precision: PrecisionTable
-    recall: RecallTable
-
-    @classmethod
-    def from_detections(
-        cls,
-        ground_truth: GroundTruth,
-        detections: Detections,
-        settings: RecallSettings,
-        area_scales: Array | None = None,
-    ) -> RunTables:
-        """Match one run; see :func:`scb_d2.evaluation.recall.evaluate_recall`."""
-        areas = object_areas(ground_truth, settings.area, area_scales)
-        scales = area_scales if settings.area == "input" else None
-        pairs = find_pairs(ground_truth, detections, IOU_THRESHOLDS[0])
-        matches = match_by_score(
-            ground_truth,
-            detections,
-            iou=settings.iou,
-            rule=settings.match,
-            max_detections=settings.max_detections,
-            pairs=pairs,
-        )
-        return cls(
-            settings=settings,
-            matches=matches,
-            precision=PrecisionTable.from_detections(
-                ground_truth,
-                detections,
-                bins=settings.bins,
-                areas=areas,
-                area_scales=scales,
-                pairs=pairs,
-            ),
-            recall=RecallTable.from_matches(
-                ground_truth, detections, matches, settings.bins, areas, scales
-            ),
-        )
 
 
 def pair_metrics(

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from matplotlib.figure import Figure
 
+from scb_d2.evaluation.recall import RunTables
 from scb_d2.evaluation.size_bins import object_areas
 from scb_d2.utils.files import staged_directory
 from scb_d2.utils.plain_json import to_json
@@ -23,7 +24,7 @@ from scb_d2.utils.plain_json import to_json
 from .gained_lost import changes, load_match_counts, lowest_scores, most_changed
 from .intervals import MetricComparison, compare_metric, detectable_difference
 from .judgement import VERDICT_RULE, Verdict, judge
-from .metrics import Metric, RunTables, bootstrap_differences, pair_metrics
+from .metrics import Metric, bootstrap_differences, pair_metrics
 from .pictures import draw_change
 from .report import comparison_figure, comparison_html, comparison_markdown
 from .runs import Arms

@@ -22,12 +22,12 @@ from scb_d2.data.reader.ground_truth import GroundTruth
 from scb_d2.errors import ConfigError
 
 from .average_precision import PrecisionTable
-from .detection_matching import MATCH_RULES, find_pairs, match_by_score
+from .detection_matching import MATCH_RULES, ScoredMatches, find_pairs, match_by_score
 from .ranked_matches import IOU_THRESHOLDS
 from .recall_curve import RecallCurve, RecallTable
 from .size_bins import AREA_RULES, SizeBins, object_areas
 
-__all__ = ["RecallSettings", "evaluate_recall", "flat_metrics"]
+__all__ = ["RecallSettings", "RunTables", "evaluate_recall", "flat_metrics"]
 
 Array = NDArray[Any]
 
@@ -96,6 +96,59 @@ class RecallSettings:
         }
 
 
+@dataclass(frozen=True)
+class RunTables:
+    """The matches of one run, ready for any weights of the images.
+
+    Attributes:
+        settings: what is measured.
+        matches: at the IoU threshold of the settings.
+        precision: AP and AR.
+        recall: objects found and false positives at any score.
+    """
+
+    settings: RecallSettings
+    matches: ScoredMatches
+    precision: PrecisionTable
+    recall: RecallTable
+
+    @classmethod
+    def from_detections(
+        cls,
+        ground_truth: GroundTruth,
+        detections: Detections,
+        settings: RecallSettings,
+        area_scales: Array | None = None,
+    ) -> RunTables:
+        """Match one run; arguments as in :func:`evaluate_recall`."""
+        areas = object_areas(ground_truth, settings.area, area_scales)
+        scales = area_scales if settings.area == "input" else None
+        pairs = find_pairs(ground_truth, detections, IOU_THRESHOLDS[0])
+        matches = match_by_score(
+            ground_truth,
+            detections,
+            iou=settings.iou,
+            rule=settings.match,
+            max_detections=settings.max_detections,
+            pairs=pairs,
+        )
+        return cls(
+            settings=settings,
+            matches=matches,
+            precision=PrecisionTable.from_detections(
+                ground_truth,
+                detections,
+                bins=settings.bins,
+                areas=areas,
+                area_scales=scales,
+                pairs=pairs,
+            ),
+            recall=RecallTable.from_matches(
+                ground_truth, detections, matches, settings.bins, areas, scales
+            ),
+        )
+
+
 def evaluate_recall(
     ground_truth: GroundTruth,
     detections: Detections,
@@ -117,29 +170,8 @@ def evaluate_recall(
         `equal_false_positives` (one entry per value asked for) and `metrics` (AP, AR). Percent.
     """
     settings = settings or RecallSettings()
-    areas = object_areas(ground_truth, settings.area, area_scales)
-    pairs = find_pairs(ground_truth, detections, IOU_THRESHOLDS[0])
-    matches = match_by_score(
-        ground_truth,
-        detections,
-        iou=settings.iou,
-        rule=settings.match,
-        max_detections=settings.max_detections,
-        pairs=pairs,
-    )
-    scales = area_scales if settings.area == "input" else None
-    table = RecallTable.from_matches(
-        ground_truth, detections, matches, settings.bins, areas, scales
-    )
-    curve = table.curve(np.ones(ground_truth.num_images, dtype=np.int64))
-    precision = PrecisionTable.from_detections(
-        ground_truth,
-        detections,
-        bins=settings.bins,
-        areas=areas,
-        area_scales=scales,
-        pairs=pairs,
-    )
+    tables = RunTables.from_detections(ground_truth, detections, settings, area_scales)
+    curve = tables.recall.curve(np.ones(ground_truth.num_images, dtype=np.int64))
     names = ("all", *settings.bins.names)
     objects = dict(zip(names, curve.objects.tolist(), strict=True))
     return {
@@ -152,7 +184,7 @@ def evaluate_recall(
         "equal_false_positives": [
             _at_false_positives(curve, limit, names) for limit in settings.fp_per_image
         ],
-        "metrics": precision.metrics(),
+        "metrics": tables.precision.metrics(),
     }
 
 

@@ -11,7 +11,7 @@ import yaml
 from scb_d2.cli import main
 from scb_d2.compare.gained_lost import load_match_counts
 from scb_d2.compare.intervals import compare_metric
-from scb_d2.compare.metrics import RunTables, bootstrap_differences, list_metrics
+from scb_d2.compare.metrics import bootstrap_differences, list_metrics
 from scb_d2.compare.operating_point import OperatingPoint
 from scb_d2.compare.report import comparison_figure, comparison_markdown
 from scb_d2.compare.run import compare_arms
@@ -21,7 +21,7 @@ from scb_d2.compare.settings import CompareChoices, CompareSettings, recall_of_r
 from scb_d2.data.reader.detections import load_detections
 from scb_d2.data.reader.ground_truth import load_ground_truth
 from scb_d2.errors import ConfigError, DataError
-from scb_d2.evaluation.recall import RecallSettings, evaluate_recall
+from scb_d2.evaluation.recall import RecallSettings, RunTables, evaluate_recall
 
 from .simulated_runs import detections, scene, write_run
 

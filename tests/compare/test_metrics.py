@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from scb_d2.compare import metrics as metrics_module
-from scb_d2.compare.metrics import RunTables, bootstrap_differences, list_metrics, pair_metrics
+from scb_d2.compare.metrics import bootstrap_differences, list_metrics, pair_metrics
 from scb_d2.compare.operating_point import OperatingPoint
 from scb_d2.data.reader.detections import load_detections
 from scb_d2.data.reader.ground_truth import load_ground_truth
-from scb_d2.evaluation.recall import RecallSettings
+from scb_d2.evaluation.recall import RecallSettings, RunTables
 
 from .simulated_runs import detections, scene
 
