@@ -73,14 +73,23 @@ def voc_image_ids(dirname: str | Path, split: str) -> list[str]:
             raise DataError(
                 f"The VOC image list {path} must name one image id per line, not {image_id!r}."
             )
-    return ids
+    return [_without_suffix(dirname, image_id) for image_id in ids]
+
+
+def _without_suffix(dirname: str | Path, image_id: str) -> str:
+    """The id where a list names a file, ``1.jpg`` or ``1.xml``."""
+    stem, suffix = os.path.splitext(image_id)
+    if not suffix or os.path.exists(_xml_path(dirname, image_id)):
+        return image_id
+    return stem if os.path.exists(_xml_path(dirname, stem)) else image_id
 
 
 def read_voc_xml(path: str | Path) -> VocImage:
     """Parse one VOC annotation file, in any encoding that Python knows.
 
     Raises:
-        DataError: if the file is missing, no XML or lacks an object's name or box.
+        DataError: if the file is missing, no XML, has its objects elsewhere, or lacks an object's
+            name or box.
     """
     root = _parse(path)
     for element in root.iter():  # names of tools may stand in a namespace
@@ -90,8 +99,13 @@ def read_voc_xml(path: str | Path) -> VocImage:
         None if size is None else number((size.findtext(key) or "").strip())
         for key in ("width", "height")
     )
-    objects = []
-    for count, element in enumerate(root.findall("object"), start=1):
+    objects, found = [], root.findall("object")
+    if not found and root.find(".//object") is not None:
+        raise DataError(
+            f"The VOC annotation file {path} has its objects deeper than directly below its first "
+            f"element, <{root.tag}>."
+        )
+    for count, element in enumerate(found, start=1):
         try:
             name = element.find("name").text.strip()
             corners = element.find("bndbox")

@@ -161,6 +161,21 @@ def test_lists_with_marks_and_blank_lines(text: str, tmp_path: Path) -> None:
     assert [r["image_id"] for r in read_voc(folder, "val", NAMES).images] == ["1", "2", "3", "4"]
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".xml"])
+def test_lists_of_files(suffix: str, tmp_path: Path) -> None:
+    folder = _write(tmp_path / "voc")
+    names = "".join(f"{image_id}{suffix}\n" for image_id in OBJECTS)
+    (folder / "ImageSets/Main/val.txt").write_text(names)
+    images = read_voc(folder, "val", NAMES).refuse_faults().images
+    assert [image["image_id"] for image in images] == [str(image_id) for image_id in OBJECTS]
+
+
+def test_objects_that_lie_deeper_are_not_passed_over(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "voc", lambda xml: f"<annotations>{xml}</annotations>")
+    with pytest.raises(DataError, match=r"1\.xml has its objects deeper than directly below"):
+        read_voc(folder, "val", NAMES).refuse_faults()
+
+
 def test_names_with_spaces(tmp_path: Path) -> None:
     folder = _write(tmp_path / "voc")
     for place, suffix in (("Annotations", "xml"), ("JPEGImages", "jpg")):
