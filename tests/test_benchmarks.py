@@ -159,7 +159,8 @@ def test_page_and_json(tmp_path, monkeypatch):
 def test_losses_whose_memory_is_measured_have_gradients(kind, weighted):
     run = loss_memory.losses_of(kind, weighted, "cpu", (96, 128))
     run()
-    predictions = inspect.getclosurevars(run).nonlocals["predictions"]
+    losses = inspect.getclosurevars(run).nonlocals["losses"]
+    predictions = inspect.getclosurevars(losses).nonlocals["predictions"]
     assert all(x.grad is not None for part in predictions.values() for x in part)
 
 
