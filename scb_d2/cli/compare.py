@@ -23,9 +23,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.json",
         help="COCO annotations; default: what the runs' config.yaml names",
     )
-    parser.add_argument(
-        "--dataset", metavar="NAME", help="which data set, where runs were evaluated on several"
-    )
     parser.add_argument("--images", metavar="DIR", help="folder of the images, for the pictures")
     parser.add_argument(
         "--pair",
@@ -48,6 +45,9 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
         "--primary",
         metavar="METRIC",
         help="metric of the main verdict (default: APs, the AP of small objects)",
+    )
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="which data set, where runs were evaluated on several"
     )
     parser.add_argument("--confidence", type=float, help="of the intervals (default: 0.95)")
     parser.add_argument(
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
         annotations=args.annotations,
         images=args.images,
         pair=args.pair,
-        dataset=args.dataset,
+        dataset=choices.dataset,
     )
     for pair, detections in zip(arms.pairs, arms.detections, strict=True):
         for member, found in zip(pair, detections, strict=True):

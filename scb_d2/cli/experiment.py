@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: the plan or a flag is wrong, or a run failed.
     """
+    from dataclasses import replace
+
     from scb_d2.compare.report import headline
     from scb_d2.compare.run import compare_arms, judge_together, write_comparison
     from scb_d2.compare.runs import load_arms
@@ -61,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
     experiment = load_plan(args.plan)
     choices = chosen_by_flags(args, experiment.compare)
     choices.check()
+    experiment = replace(experiment, compare=choices)
     if not args.compare_only:
         train_all(experiment, say=lambda line: print(line, flush=True), part=args.part or (1, 1))
     if args.train_only or args.part:
@@ -68,7 +71,8 @@ def run(args: argparse.Namespace) -> None:
     finished = finished_arms(experiment)
     comparisons = {}
     for pair in experiment.comparisons:
-        arms = load_arms(*([run.folder for run in finished[arm]] for arm in pair), pair="seed")
+        folders = ([run.folder for run in finished[arm]] for arm in pair)
+        arms = load_arms(*folders, pair="seed", dataset=choices.dataset)
         runs = [run for members in arms.pairs for run in members]
         settings = choices.settings(recall_of_runs(runs, choices), args.pictures)
         scales = area_scales_of(args, settings.recall.area, arms.ground_truth.image_sizes)

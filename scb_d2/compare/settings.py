@@ -29,6 +29,7 @@ class CompareChoices:
 
     Attributes:
         primary: metric of the main verdict; None: AP of the smallest objects.
+        dataset: which data set, where the runs were evaluated on several.
         areas: inner limits of the size bins, square pixels.
         area: rule that measures an object, see :data:`scb_d2.evaluation.size_bins.AREA_RULES`.
         iou: lowest IoU of a match.
@@ -43,6 +44,7 @@ class CompareChoices:
     """
 
     primary: str | None = None
+    dataset: str | None = None
     areas: list[float] | None = None
     area: str | None = None
     iou: float | None = None

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from scb_d2.errors import UserError
+from scb_d2.errors import ConfigError, UserError
 from scb_d2.utils.files import atomic_write
 from scb_d2.utils.nested import flat
 from scb_d2.utils.plain_json import to_json
@@ -71,11 +71,14 @@ def train_all(
         part: (i, n): every n-th run from the i-th on, for n processes that share a plan.
 
     Raises:
+        ConfigError: runs have several test sets, of which the plan names none.
         UserError: runs failed, said after the last one; or a folder holds a run of other settings.
     """
     ordered = [run for group in zip(*experiment.arms.values(), strict=True) for run in group]
     # All folders before the first run: a conflict must not show after hours.
     identities = {id(run): identity(run) for run in ordered}
+    for run in ordered:
+        _check_dataset(experiment, run, identities[id(run)]["config"])
     finished = {id(run): _is_finished(run, identities[id(run)]) for run in ordered}
     first, step = part
     mine = list(enumerate(ordered, start=1))[first - 1 :: step]
@@ -104,6 +107,19 @@ def train_all(
             f"{len(failures)} of {len(mine)} runs failed, and nothing was compared; started again, "
             "the plan trains these alone, and --compare-only judges the seeds that all arms have "
             f"finished. The first: {failures[0]}"
+        )
+
+
+def _check_dataset(experiment: Experiment, run: TrainingRun, config: dict[str, Any]) -> None:
+    """Refuse several test sets of which none is chosen, which would show after the training."""
+    key = run.kind.facts["test"]
+    names = config.get(key) or ()
+    names = [names] if isinstance(names, str) else names
+    if len(names) > 1 and experiment.compare.dataset not in names:
+        raise ConfigError(
+            f"{experiment.plan}: {run.arm} is tested on {', '.join(names)} ({key}), and arms are "
+            f"compared on one data set; name it as compare.dataset of the plan or by --dataset; "
+            f"got {experiment.compare.dataset!r}."
         )
 
 

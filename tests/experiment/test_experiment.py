@@ -1,6 +1,7 @@
 """A plan's runs: what is trained, skipped, resumed and refused."""
 
 import json
+import shutil
 
 import pytest
 import yaml
@@ -243,6 +244,18 @@ def test_malformed_plans_name_the_key(plan, changes, says):
     assert says in str(error.value)
 
 
+def test_of_several_test_sets_one_is_named_before_the_training(plan):
+    several = {"DATASETS.TEST": ["one_val", "two_val"]}
+    for compare, got in (({}, "got None"), ({"dataset": "three"}, "got 'three'")):
+        with pytest.raises(ConfigError, match=r"stock is tested on one_val, two_val") as error:
+            train_all(load_plan(plan(overrides=several, compare=compare)), silent, silent)
+        assert "compare.dataset" in str(error.value) and got in str(error.value)
+    trained = []
+    named = plan(overrides=several, compare={"dataset": "two_val"})
+    train_all(load_plan(named), lambda run: trained.append(run.seed), silent)
+    assert trained == [3, 3, 1, 1]
+
+
 def test_a_failed_run_keeps_no_other_from_its_training(plan):
     experiment, said = load_plan(plan()), []
 
@@ -288,16 +301,18 @@ def test_the_arms_are_compared(plan, tmp_path, monkeypatch, capsys):
         rows = detections(data, quality, run.seed)
         scratch = tmp_path / "scratch" / f"{run.arm}{run.seed}"
         write_run(scratch, rows, run.seed, truth)
-        for part in scratch.iterdir():
-            part.rename(run.folder / part.name)
+        results = scratch / "inference" / "coco_instances_results.json"
+        for name in ("my_val", "other"):  # two test sets
+            (run.folder / "inference" / name).mkdir(parents=True)
+            shutil.copy(results, run.folder / "inference" / name)
         file = run.folder / "config.yaml"
-        config = SETTINGS | yaml.safe_load(file.read_text())
-        config["DATASETS"]["TRAIN"] = ["some"]
+        config = SETTINGS | yaml.safe_load((scratch / "config.yaml").read_text())
+        config["DATASETS"] |= {"TRAIN": ["some"], "TEST": ["my_val", "other"]}
         file.write_text(yaml.safe_dump(config))
 
     monkeypatch.setattr(module.train_all, "__defaults__", (train, silent, (1, 1)))
     arms = PLAN["arms"] | {"uniform": {"MODEL.SCB.FORM": "uniform"}}
-    path = plan(arms=arms, comparisons=[["uniform", "scb"]], compare=RULE)
+    path = plan(arms=arms, comparisons=[["uniform", "scb"]], compare=RULE | {"dataset": "my_val"})
     assert main(["experiment", str(path), "--pictures", "1"]) == 0
     assert "scb against stock: APs (primary)" in capsys.readouterr().out
     result = json.loads((tmp_path / "out" / "compare" / "scb" / "compare.json").read_text())
