@@ -29,6 +29,7 @@ __all__ = [
     "check_agreement",
     "check_dataset",
     "check_datasets",
+    "check_each",
     "check_name",
     "dataset_reports",
     "raise_errors",
@@ -94,7 +95,20 @@ def dataset_reports(
             "download."
         )
     check_keypoints(cfg, train_names)
-    needs = needs_of(cfg)
+    return check_each(train_names, test_names, headers, needs_of(cfg))
+
+
+def check_each(
+    train_names: list[str], test_names: list[str], headers: int | None, needs: Needs
+) -> list[DatasetReport]:
+    """:func:`check_dataset` of registered data sets, once where one serves for both.
+
+    Args:
+        train_names: what is trained on.
+        test_names: what is evaluated on.
+        headers: see there.
+        needs: see there.
+    """
     return [
         check_dataset(
             name,

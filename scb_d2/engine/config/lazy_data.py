@@ -8,7 +8,7 @@ from detectron2.evaluation import COCOEvaluator
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from scb_d2.data.checks.classes import check_reported_classes, check_same_classes
-from scb_d2.data.checks.datasets import check_dataset, check_name
+from scb_d2.data.checks.datasets import check_each, check_name
 from scb_d2.data.checks.extras import (
     check_federated_loss,
     check_semantic_masks,
@@ -80,16 +80,7 @@ def lazy_dataset_reports(
     needs = _needs(cfg)
     if needs.num_keypoints:
         _check_keypoints(cfg, needs, train)
-    return [
-        check_dataset(
-            name,
-            training=name in train_names,
-            evaluation=name in test_names,
-            headers=headers,
-            needs=needs,
-        )
-        for name in dict.fromkeys(train_names + test_names)
-    ]
+    return check_each(train_names, test_names, headers, needs)
 
 
 def check_lazy_agreement(cfg: DictConfig, reports: Sequence[DatasetReport]) -> None:
