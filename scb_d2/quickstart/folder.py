@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 
 from scb_d2.engine.config.safe_yaml import load_yaml
 from scb_d2.errors import ConfigError
+from scb_d2.utils.nested import flat
 
 __all__ = ["SUMMARY_FILE", "clear_run", "finished_summary", "prepare_folder"]
 
@@ -51,10 +52,10 @@ def prepare_folder(cfg: CfgNode, restart: bool) -> None:
         clear_run(folder)
         return
     try:
-        old = _flat(load_yaml(config.read_text(encoding="utf-8")))
+        old = flat(load_yaml(config.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError):
         old = {}
-    new = _flat(load_yaml(cfg.dump()))
+    new = flat(load_yaml(cfg.dump()))
     for key in sorted(new.keys() | old.keys()):
         if key not in _MACHINE_KEYS and old.get(key) != new.get(key):
             raise ConfigError(
@@ -77,13 +78,3 @@ def finished_summary(folder: Path) -> dict[str, Any] | None:
     """What a finished quick start noted down, or None where it is not finished."""
     path = folder / SUMMARY_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, value in node.items():
-        if isinstance(value, dict):
-            values.update(_flat(value, f"{prefix}{key}."))
-        else:
-            values[prefix + key] = value
-    return values
