@@ -2,6 +2,7 @@
 
 import inspect
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -113,22 +114,22 @@ def left_out(run: str) -> list[str]:
     config = os.path.join(run, CONFIG_FILE)
     is_lazy = is_lazy_dump(config)
     cfg = LazyConfig.load(config) if is_lazy else read_yaml(config)
-    sentences = []
-    key = "dataloader.test.mapper.pixel_range" if is_lazy else "INPUT.PIXEL_RANGE"
-    pixel_range = value_at(cfg, key)
-    if pixel_range:
-        sentences.append(
-            f"{key} {list(pixel_range)!r} is left out, which Detectron2 does not have: images of "
-            "more than 8 bits must be scaled by it to 0 to 255 before."
-        )
-    key = "train.tiles.size" if is_lazy else "TEST.TILES.SIZE"
-    size = value_at(cfg, key)
-    if size:
-        sentences.append(
-            f"{key} {size} is left out, which Detectron2 does not have: it sees whole images, so "
-            "that what the run finds in its tiles alone is not found."
-        )
-    return sentences
+    settings = (
+        (
+            "dataloader.test.mapper.pixel_range" if is_lazy else "INPUT.PIXEL_RANGE",
+            "images of more than 8 bits must be scaled by it to 0 to 255 before",
+        ),
+        (
+            "train.tiles.size" if is_lazy else "TEST.TILES.SIZE",
+            "it sees whole images, so that what the run finds in its tiles alone is not found",
+        ),
+    )
+    return [
+        f"{key} {list(value) if isinstance(value, Sequence) else value!r} is left out, which "
+        f"Detectron2 does not have: {what_follows}."
+        for key, what_follows in settings
+        if (value := value_at(cfg, key))
+    ]
 
 
 def _checkpoint(run: str) -> str:
