@@ -27,14 +27,12 @@ class Run:
         results: COCO results.
         config: the run's `config.yaml`, empty where there is none.
         annotations: COCO annotations written beside the results, if any.
-        own_folder: name of the folder that the results of each of several data sets have.
     """
 
     name: str
     results: Path
     config: dict[str, Any]
     annotations: Path | None
-    own_folder: str | None = None
 
     @property
     def seed(self) -> int | None:
@@ -48,8 +46,9 @@ class Run:
         names = value_at(self.config, "DATASETS.TEST")
         names = names or value_at(self.config, "dataloader.test.dataset.names") or ()
         names = [names] if isinstance(names, str) else list(names)
-        if self.own_folder in names:
-            return self.own_folder
+        folder = self.results.parent.name  # where there are several, each has one of its name
+        if folder in names:
+            return folder
         return names[-1] if names else None
 
     @property
@@ -110,13 +109,11 @@ def _run(name: str, results: Path) -> Run:
         parts = results.parent.relative_to(folder).parts
         if parts[:1] in ((), ("inference",)) and (folder / "config.yaml").is_file():
             config = _read_config(folder / "config.yaml")
-            return Run(name, results, config, annotations, results.parent.name)
+            return Run(name, results, config, annotations)
     return Run(name, results, {}, annotations)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
     try:
         config = load_outline(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

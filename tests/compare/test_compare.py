@@ -132,7 +132,7 @@ def test_recall_at_the_baselines_false_positives_of_the_size():
     cand = rows(
         (small, 0.95), (large_miss, 0.9), (miss, 0.8), (other, 0.7), (miss, 0.6), (medium, 0.65)
     )
-    run = Run("x", None, {}, None)
+    run = Run("x", Path("results.json"), {}, None)
     arms = Arms(truth, None, ((run, run),), ((base, cand),), None)
     result = compare_arms(arms, CompareSettings(resamples=0)).result["metrics"]
     sizes = ("small", "medium", "all")
@@ -175,7 +175,7 @@ def test_gained_and_lost_objects_by_size_and_match_count(tmp_path):
         for row in data["annotations"]
     ]
     base, cand = ([exact[n] for n in ids] for ids in ((0, 2, 3), (1, 2, 3, 4)))
-    run = Run("x", None, {}, None)
+    run = Run("x", Path("results.json"), {}, None)
     pair = tuple(load_detections(rows, truth) for rows in (base, cand))
     arms = Arms(truth, None, ((run, run),), (pair,), None)
     counts = {"1": 0, "2": 1, "3": 30, "4": 3, "5": 1}
