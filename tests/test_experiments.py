@@ -12,6 +12,7 @@ from experiments.clipping import ClippingCounter
 from experiments.curves import curves_of
 from experiments.cut_validation_part import cut
 from experiments.figures import differences_figure
+from experiments.one_class import main as one_class
 from experiments.prepare_bccd import coco_of
 from experiments.tables import compared, fill, load_results
 from scb_d2 import add_scb_config
@@ -60,10 +61,12 @@ def test_every_arm_of_a_plan_is_a_valid_config(name, repo_root, monkeypatch):
     names = zip(experiment.arms, configs, strict=True)
     off = [arm for arm, cfg in names if not cfg.MODEL.SCB.ENABLED]
     assert off[0] == next(iter(experiment.arms))
-    assert len(off) == 1 or all(arm.startswith("stock_") for arm in off)
-    assert len({json.dumps(cfg.MODEL.SCB) + str(cfg.SOLVER.BASE_LR) for cfg in configs}) == len(
-        configs
-    )
+    assert len(off) == 1 or all(arm.startswith(("stock_", "repeat_factor")) for arm in off[1:])
+    what_arms_vary = {
+        (json.dumps(cfg.MODEL.SCB), cfg.SOLVER.BASE_LR, cfg.DATALOADER.SAMPLER_TRAIN)
+        for cfg in configs
+    }
+    assert len(what_arms_vary) == len(configs)
     assert len({cfg.DATASETS.dump() for cfg in configs}) == 1
 
 
@@ -286,6 +289,17 @@ def test_the_validation_part_shares_no_road_with_the_rest():
         ids = {image["id"] for image in part["images"]}
         assert part["annotations"] == [row for row in rows if row["image_id"] in ids]
     assert cut(data, 0.25, groups=r"road\d+") == (fit, validation)
+
+
+def test_one_class_holds_every_object_of_the_data_set(tmp_path):
+    rows = [{"id": n, "image_id": 1, "bbox": [n, 0, 5, 5], "category_id": 7 + n} for n in range(3)]
+    data = {"images": [{"id": 1}], "annotations": rows, "categories": [{"id": 7}, {"id": 8}]}
+    (tmp_path / "test.json").write_text(json.dumps(data))
+    one_class([str(tmp_path / "test.json"), "--output", str(tmp_path / "one")])
+    written = json.loads((tmp_path / "one" / "test.json").read_text())
+    assert [row["category_id"] for row in written["annotations"]] == [1, 1, 1]
+    assert [row["bbox"] for row in written["annotations"]] == [row["bbox"] for row in rows]
+    assert written["images"] == data["images"] and len(written["categories"]) == 1
 
 
 def test_blood_cells_become_coco(tmp_path):
