@@ -6,6 +6,7 @@ For every plan, what the loss as published gained over the stock loss in the pla
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from scb_d2.advise.evidence import EVIDENCE_FILE
@@ -22,6 +23,7 @@ _KINDS = {
     "DSSD": "ssd",
     "RefineDet": "ssd",
 }
+_PRETRAINED = "laptop_"  # how the names of configs begin whose weights come from ImageNet
 _AS_PUBLISHED = ("scb", "first", "arm")  # the arms with the loss's defaults
 
 
@@ -44,6 +46,7 @@ def collect(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
                     "kind": _KINDS.get(found["meta_architecture"], "other"),
                     "detector": found["meta_architecture"],
                     "data": found["train"][0].rpartition("_")[0],
+                    "pretrained": Path(found["config"]).name.startswith(_PRETRAINED),
                     "iterations": found["iterations"],
                     "seeds": len(found["seeds"]),
                     "metric": found["primary"],

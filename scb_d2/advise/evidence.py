@@ -21,17 +21,29 @@ def evidence_sentence(kind: str) -> str:
     Args:
         kind: of detectors, see :func:`scb_d2.advise.settings.kind_of`.
     """
-    found = [entry for entry in _evidence() if entry["kind"] == kind]
-    if not found:
+    entries = [entry for entry in _evidence() if entry["kind"] == kind]
+    if not entries:
         return "No experiment of this project has tried the loss on such a detector."
-    parts = [
+    pretrained = [_told(entry) for entry in entries if entry["pretrained"]]
+    from_scratch = [_told(entry) for entry in entries if not entry["pretrained"]]
+    told = [
+        f"{start}: {'; '.join(parts)}"
+        for start, parts in (("pretrained", pretrained), ("from scratch", from_scratch))
+        if parts
+    ]
+    return (
+        "Measured by this project (the loss against the stock one, 95 % intervals, "
+        f"docs/results.md), {', and '.join(told)}."
+    )
+
+
+def _told(entry: dict[str, Any]) -> str:
+    lower, upper = entry["interval"]
+    return (
         f"{entry['detector']} on {entry['data']}, {entry['iterations']:,} iterations, "
         f"{entry['seeds']} seeds: {entry['metric']} {entry['difference']:+.1f} "
-        f"[{entry['interval'][0]:+.1f}, {entry['interval'][1]:+.1f}]"
-        for entry in found
-    ]
-    told = "the loss against the stock one, 95 % intervals, docs/results.md"
-    return f"Measured by this project ({told}): {'; '.join(parts)}."
+        f"[{lower:+.1f}, {upper:+.1f}]"
+    )
 
 
 @cache

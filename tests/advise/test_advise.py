@@ -184,6 +184,12 @@ def test_the_evidence_is_that_of_the_committed_results():
     assert found == collect(load_results()), "run python -m experiments.evidence"
 
 
+def test_the_evidence_tells_pretrained_networks_from_those_trained_from_scratch():
+    told = evidence_sentence("retinanet")
+    assert told.index("pretrained: ") < told.index("150 iterations") < told.index("from scratch: ")
+    assert told.index("from scratch: ") < told.index("900 iterations") < told.index("shapes")
+
+
 def test_a_detector_without_an_experiment_is_told_so():
     assert "No experiment" in evidence_sentence("other")
 
