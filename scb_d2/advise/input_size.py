@@ -91,7 +91,7 @@ def advise_input_size(situation: Situation) -> tuple[Finding | None, Matched | N
         )
     if needed > _MOST:
         action = (
-            f"{_ENOUGH:g} px would take {needed:.2g} times the edge, {needed**2:.0f} times the "
+            f"{_ENOUGH:g} px would take {needed:.2g} times the edge, {needed**2:.1f} times the "
             f"pixels; the change goes a step of twice the edge, advice on the advised config "
             f"the next. {action}"
         )

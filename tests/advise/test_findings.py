@@ -54,7 +54,7 @@ class TestInputSize:
         counts = data(squares(10, edge=4), native=4.0)
         finding, _ = advise_input_size(situation(counts, Settings(**RESIZE)))
         assert values(finding)["SHORT_EDGE_TEST"] == 256
-        assert "16 px would take 4 times the edge, 16 times the pixels" in finding.action
+        assert "16 px would take 4 times the edge, 16.0 times the pixels" in finding.action
         assert "Tiles of 96 native px" in finding.action
 
     def test_where_the_longer_edge_holds_an_image_back(self):
