@@ -24,7 +24,7 @@ from .keys import changed_keys, lazy_calls, plain, target_of, value_of, with_val
 
 __all__ = ["defaults_of", "is_value", "made", "meta_model", "reasons"]
 
-_SECONDS, _MORE_SECONDS = 10.0, 3.0
+_SECONDS, _MORE_SECONDS = 8.0, 2.0
 _SHOWN = 2
 _MAYBE = 4
 # What is trained on, and where, is there and works: it is no reason.

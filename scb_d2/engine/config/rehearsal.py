@@ -28,6 +28,7 @@ from .keys import keys_of, with_value
 from .reasons import meta_model
 from .rehearsed_evaluation import rehearse_evaluation
 from .rehearsed_training import rehearse_training
+from .rough_arithmetic import RoughArithmetic
 from .sample import sampled
 from .settings import check_settings
 
@@ -81,7 +82,8 @@ def rehearse(cfg: Config, *, resume: bool, eval_only: bool) -> None:
     Raises:
         UserError: one sentence: what was made, from which keys, what it said.
     """
-    with _quiet(), temporary_seed(0), sampled(cfg, train=not eval_only) as few:
+    sample = sampled(cfg, train=not eval_only)
+    with _quiet(), temporary_seed(0), sample as few, RoughArithmetic():
         keys = keys_of(few, ("MODEL",), ("model",))
         model = explained("the model", parts_of(few).build_model, few, keys)
         optimizer = None if eval_only else _rehearse_optimizer(few, model)
