@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from detectron2.config import LazyConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from scb_d2.engine.config.lazy import load_lazy_config
+from scb_d2.engine.config.lazy_file import run_lazy_file
 from scb_d2.utils.hydra_text import hydra_text
 
 from .finding import Change, Setting
@@ -164,7 +164,7 @@ class LazySettings:
     @cached_property
     def _as_written(self) -> DictConfig:
         """The file alone, without overrides and defaults."""
-        return LazyConfig.load(self.path)
+        return run_lazy_file(self.path)
 
     def enable_scb(self, reason: str, low_quality: str | None = None) -> tuple[Change, ...]:
         """Changes that weight the first stage; none for classes that are not known here."""

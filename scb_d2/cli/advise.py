@@ -33,15 +33,17 @@ def run(args: argparse.Namespace) -> None:
     """Look, print the findings in order and write the files."""
     from scb_d2.advise.files import headline, write_advice
     from scb_d2.advise.run import advise
+    from scb_d2.engine.config.lazy_file import running_once
 
-    advice = advise(
-        args.config_file,
-        args.opts,
-        datasets=args.dataset,
-        max_images=args.max_images,
-        seed=args.seed,
-    )
-    paths = write_advice(advice, args.output)
+    with running_once():
+        advice = advise(
+            args.config_file,
+            args.opts,
+            datasets=args.dataset,
+            max_images=args.max_images,
+            seed=args.seed,
+        )
+        paths = write_advice(advice, args.output)
     print(headline(advice))
     for number, finding in enumerate(advice.findings, start=1):
         print(f"\n{number}. {finding.title}")

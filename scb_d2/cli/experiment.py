@@ -48,6 +48,13 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: the plan or a flag is wrong, or a run failed.
     """
+    from scb_d2.engine.config.lazy_file import running_once
+
+    with running_once():  # every arm is the same file with other overrides
+        _train_and_compare(args)
+
+
+def _train_and_compare(args: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from scb_d2.compare.report import headline

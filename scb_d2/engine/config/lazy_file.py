@@ -1,16 +1,36 @@
 """Running a LazyConfig file, which is a user's Python, so that its errors name file and line."""
 
 import builtins
+import copy
+import os
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from detectron2.config import LazyConfig
 from omegaconf import DictConfig
 
 from scb_d2.errors import ConfigError, UserError
 
-__all__ = ["run_lazy_file"]
+__all__ = ["run_lazy_file", "running_once"]
+
+_RUN: ContextVar[dict[str, DictConfig] | None] = ContextVar("files run before", default=None)
 
 _PACKAGE = "detectron2._cfg_loader"  # of which Detectron2 makes every config file a module
+
+
+@contextmanager
+def running_once() -> Iterator[None]:
+    """Run no file twice, for what loads a config again and again with other overrides.
+
+    A file may register data sets by Detectron2's own functions, which refuse a name twice.
+    """
+    token = _RUN.set({})
+    try:
+        yield
+    finally:
+        _RUN.reset(token)
 
 
 def run_lazy_file(path: str) -> DictConfig:
@@ -22,6 +42,16 @@ def run_lazy_file(path: str) -> DictConfig:
     Raises:
         ConfigError: if a file is no Python or raises; names the file, the line and what was raised.
     """
+    run = _RUN.get()
+    if run is None:
+        return _run(path)
+    key = os.path.realpath(path)
+    if key not in run:
+        run[key] = _run(path)
+    return copy.deepcopy(run[key])
+
+
+def _run(path: str) -> DictConfig:
     imports = builtins.__import__
     try:
         return LazyConfig.load(path)

@@ -3,22 +3,29 @@ from __future__ import annotations
 import builtins
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from omegaconf import OmegaConf
 
 from scb_d2 import ConfigError
+from scb_d2.cli import main as command
 from scb_d2.data.mapper import CheckedDatasetMapper
 from scb_d2.engine import device
 from scb_d2.engine.config.lazy import load_lazy_config, use_available_lazy_device
 from scb_d2.engine.config.lazy_data import lazy_dataset_reports
+from scb_d2.engine.config.lazy_file import running_once
 from scb_d2.engine.config.rehearsal import check_run
 from scb_d2.engine.main import main
 from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
+from scb_d2.experiment import training
 from tests.data.cases.builders import write_coco
+
+TIMES: list[int] = []
 
 
 def test_train_evaluate_and_resume(tiny_lazy: Path, tmp_path: Path) -> None:
@@ -97,8 +104,9 @@ def test_a_path_is_a_text(tiny_lazy: Path) -> None:
     assert load_lazy_config(str(tiny_lazy)).train.output_dir == "elsewhere"
 
 
-def test_the_file_is_run_once(tiny_lazy: Path, tmp_path: Path) -> None:
-    """It may register data sets by Detectron2's own functions, which refuse a name twice."""
+@pytest.fixture
+def registering(tiny_lazy: Path, tmp_path: Path) -> Iterator[Path]:
+    """A file that registers a data set by Detectron2's own functions, which refuse a name twice."""
     json_file, images = write_coco(tmp_path / "own")
     tiny_lazy.write_text(
         f"{tiny_lazy.read_text()}\n"
@@ -107,9 +115,44 @@ def test_the_file_is_run_once(tiny_lazy: Path, tmp_path: Path) -> None:
         "dataloader.train.dataset.names = dataloader.test.dataset.names = 'own'\n"
         "model.num_classes = 2\n"
     )
+    yield tiny_lazy
+    DatasetCatalog.pop("own", None)
+    MetadataCatalog.pop("own", None)
+
+
+def test_training_runs_the_file_once(registering: Path, tmp_path: Path) -> None:
     opts = ["train.max_iter=1", "train.eval_period=0", "train.best_metric=''", "train.device=cpu"]
-    assert main(["--config-file", str(tiny_lazy), "--no-rehearsal", *opts]) == 0
+    assert main(["--config-file", str(registering), "--no-rehearsal", *opts]) == 0
     assert (tmp_path / "run" / "results.json").is_file()
+
+
+def test_advice_runs_the_file_once(registering: Path, tmp_path: Path) -> None:
+    flags = ["--config-file", str(registering), "--output", str(tmp_path / "advice")]
+    assert command(["advise", *flags, "train.device=cpu"]) == 0
+    assert (tmp_path / "advice" / "plan.yaml").is_file()
+
+
+def test_an_experiment_runs_the_file_once(
+    registering: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = {"config": str(registering), "output": str(tmp_path / "out"), "seeds": [1, 2]}
+    plan["overrides"] = {"train.device": "cpu"}
+    plan["arms"] = {"slow": {"optimizer.lr": 1e-4}, "fast": {"optimizer.lr": 1e-3}}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    monkeypatch.setattr(training, "_TRAIN", "")  # the processes do nothing
+    assert command(["experiment", str(tmp_path / "plan.yaml"), "--train-only"]) == 0
+
+
+def test_a_file_that_is_run_once_gives_configs_of_their_own(tiny_lazy: Path) -> None:
+    with tiny_lazy.open("a") as file:
+        file.write("from tests.engine.config import test_lazy\ntest_lazy.TIMES.append(1)\n")
+    TIMES.clear()
+    with running_once():
+        load_lazy_config(str(tiny_lazy), ["train.max_iter=7"]).model.num_classes = 9
+        again = load_lazy_config(str(tiny_lazy))
+    assert (again.train.max_iter, again.model.num_classes, len(TIMES)) == (4, 4, 1)
+    load_lazy_config(str(tiny_lazy))
+    assert len(TIMES) == 2
 
 
 @pytest.mark.parametrize(
