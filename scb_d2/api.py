@@ -14,8 +14,9 @@ from .config import validate_config
 from .errors import ConfigError, DataError, UserError
 from .loss.atss_matching import ATSSMatcher
 from .loss.match_statistics import MatchStatistics
-from .loss.matching import ScaleBalancedMatcher, anchor_weights, match_boxes, match_counts
+from .loss.matching import anchor_weights, match_boxes, match_counts
 from .loss.object_weights import OBJECT_WEIGHT_REGISTRY, ScaleBalancedWeight, object_weights
+from .loss.scale_balanced_matcher import ScaleBalancedMatcher
 from .modeling import (
     ScaleBalancedCascadeROIHeads,
     ScaleBalancedFastRCNNOutputLayers,

@@ -13,8 +13,9 @@ import detectron2.config
 from detectron2.config import CfgNode
 
 from scb_d2.errors import ConfigError
-from scb_d2.loss.matching import COUNTS, LOW_QUALITY_RULES
+from scb_d2.loss.matching import COUNTS
 from scb_d2.loss.object_weights import check_form
+from scb_d2.loss.scale_balanced_matcher import LOW_QUALITY_RULES
 from scb_d2.loss.weighted_losses import LOSS_NAMES, WEIGHT_NORMALIZERS
 from scb_d2.utils.arguments import check_choice, check_count, check_factor, check_names
 from scb_d2.utils.size_groups import SIZE_EDGES

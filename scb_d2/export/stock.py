@@ -19,7 +19,7 @@ from scb_d2.engine.config.yaml_errors import read_yaml
 from scb_d2.engine.run_folder import save_config
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
-from scb_d2.loss.matching import ScaleBalancedMatcher
+from scb_d2.loss.scale_balanced_matcher import ScaleBalancedMatcher
 from scb_d2.modeling.class_names import CLASS_KEYS
 from scb_d2.modeling.stock_classes import is_twin, stock_class
 from scb_d2.utils.files import atomic_write

@@ -23,25 +23,23 @@ from detectron2.structures import Boxes, RotatedBoxes, pairwise_iou, pairwise_io
 from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
 
-from scb_d2.utils.arguments import check_choice
-
 from .matching_in_blocks import match_in_blocks
+from .scale_balanced_matcher import (
+    ScaleBalancedMatcher,
+    match_table,
+    reassign_best_anchor,
+    threshold_labels,
+)
 
 __all__ = [
     "COUNTS",
-    "LOW_QUALITY_RULES",
-    "MATCHING",
-    "ScaleBalancedMatcher",
     "anchor_weights",
     "match_anchors",
     "match_boxes",
     "match_counts",
-    "match_table",
 ]
 
 COUNTS = ("matched", "sampled")
-LOW_QUALITY_RULES = ("stock", "reassign")
-MATCHING = ("auto", "blocks", "table")
 _CUDA_TABLE_LIMIT = 1 << 26
 # Below these the table is faster (benchmarks/results).
 _CPU_OBJECTS, _CPU_TABLE_LIMIT = 4, 1 << 18
@@ -161,11 +159,11 @@ def _fits_blocks(gt_boxes: Boxes, anchors: Boxes, matcher: Matcher) -> bool:
 
 def _match_in_blocks(gt_boxes: Boxes, anchors: Boxes, matcher: Matcher) -> tuple[Tensor, Tensor]:
     found = match_in_blocks(gt_boxes, anchors)
-    anchor_labels = _threshold_labels(found.matched_vals, matcher.thresholds, matcher.labels)
+    anchor_labels = threshold_labels(found.matched_vals, matcher.thresholds, matcher.labels)
     if not matcher.allow_low_quality_matches:
         return found.matched_idxs, anchor_labels
     if _low_quality(matcher) == "reassign":
-        return _reassign_best_anchor(
+        return reassign_best_anchor(
             found.matched_idxs, anchor_labels, found.best_vals, found.best_anchors
         )
     tied = found.tied_for_best(gt_boxes, anchors)
@@ -182,113 +180,5 @@ def _match_table(quality: Tensor, matcher: Matcher) -> tuple[Tensor, Tensor]:
     )
 
 
-def match_table(
-    quality: Tensor,
-    thresholds: list[float],
-    labels: list[int],
-    allow_low_quality_matches: bool = False,
-    low_quality: str = "stock",
-) -> tuple[Tensor, Tensor]:
-    """What a :class:`ScaleBalancedMatcher` does with a table, without waiting for the device.
-
-    Detectron2's matcher waits twice: to see that no entry is negative, and for ``nonzero``.
-    ``torch.jit.script`` takes this function.
-
-    Args:
-        quality: (G, R) float >= 0, G > 0 and R > 0.
-        thresholds: those of the matcher's attribute, from -inf to inf.
-        labels: of the intervals between them.
-        allow_low_quality_matches: see :class:`ScaleBalancedMatcher`.
-        low_quality: see :class:`ScaleBalancedMatcher`.
-
-    Returns:
-        ``matched_idxs`` (R,) int64 and ``anchor_labels`` (R,) int8.
-    """
-    matched_vals, matched_idxs = quality.max(dim=0)
-    anchor_labels = _threshold_labels(matched_vals, thresholds, labels)
-    if not allow_low_quality_matches:
-        return matched_idxs, anchor_labels
-    best_vals, best_anchors = quality.max(dim=1)
-    if low_quality == "reassign":
-        return _reassign_best_anchor(matched_idxs, anchor_labels, best_vals, best_anchors)
-    tied = (quality == best_vals[:, None]).any(dim=0)
-    return matched_idxs, anchor_labels.masked_fill(tied, 1)
-
-
-def _threshold_labels(matched_vals: Tensor, thresholds: list[float], labels: list[int]) -> Tensor:
-    found = torch.ones_like(matched_vals, dtype=torch.int8)
-    for i, label in enumerate(labels):
-        inside = (matched_vals >= thresholds[i]) & (matched_vals < thresholds[i + 1])
-        found.masked_fill_(inside, label)
-    return found
-
-
 def _low_quality(matcher: Matcher) -> str:
     return getattr(matcher, "low_quality", "stock")
-
-
-class ScaleBalancedMatcher(Matcher):
-    """Detectron2's matcher with a choice of what happens to objects that no anchor overlaps enough.
-
-    Same call and same return as :class:`detectron2.modeling.matcher.Matcher`.
-
-    ``low_quality="stock"`` is Detectron2's rule: every anchor tied for an object's best IoU becomes
-    positive but keeps its own arg-max object, so an object can end with M = 0, and an object that
-    overlaps no anchor makes all of them positive. ``"reassign"`` is the rule of the paper's code
-    (mmdetection's ``MaxIoUAssigner`` with ``gt_max_assign_all=False``, repository
-    1243France/SCB_Loss): one anchor per object, its arg-max, is given to it, with the lowest
-    index on ties; where objects want the same anchor the later one gets it; an object whose best
-    IoU is 0 gets none, as in Caffe's SSD (the paper's code, with ``min_pos_iou`` 0, gives it anchor
-    0).
-
-    Unlike its base it cannot be built within ``torch.jit.script``: TorchScript has no classes with
-    a base, and this one must be a :class:`~detectron2.modeling.matcher.Matcher` for detectors to
-    take it. :func:`match_table`, which does its work, can be scripted.
-    """
-
-    def __init__(
-        self,
-        thresholds: Sequence[float],
-        labels: Sequence[int],
-        allow_low_quality_matches: bool = False,
-        low_quality: str = "stock",
-        matching: str = "auto",
-    ):
-        """Build the matcher.
-
-        Args:
-            thresholds: IoU thresholds, as in Detectron2's matcher.
-            labels: label of each interval between thresholds, as in Detectron2's matcher.
-            allow_low_quality_matches: whether objects keep their best anchors below the
-                thresholds at all.
-            low_quality: ``"stock"`` or ``"reassign"``, the rule by which they do.
-            matching: how :func:`match_boxes` finds the matches: ``"blocks"`` in bounded memory,
-                ``"table"`` from the whole table of IoU, ``"auto"`` in blocks from 4 objects and
-                262,144 pairs on (CPU) or from 64 million pairs on (GPU). The result is the same.
-
-        Raises:
-            ConfigError: if ``low_quality`` or ``matching`` is none of these.
-        """
-        super().__init__(list(thresholds), list(labels), allow_low_quality_matches)
-        self.low_quality = check_choice(low_quality, LOW_QUALITY_RULES, "low_quality")
-        self.matching = check_choice(matching, MATCHING, "matching")
-
-    def __call__(self, match_quality_matrix: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`detectron2.modeling.matcher.Matcher.__call__`.
-
-        Never synchronises with the host, so it does not check that no entry is negative.
-        """
-        if match_quality_matrix.numel() == 0:
-            return super().__call__(match_quality_matrix)
-        return _match_table(match_quality_matrix, self)
-
-
-def _reassign_best_anchor(
-    matched_idxs: Tensor, anchor_labels: Tensor, best_quality: Tensor, best_anchor: Tensor
-) -> tuple[Tensor, Tensor]:
-    objects = torch.arange(len(best_anchor), device=best_anchor.device)
-    objects = torch.where(best_quality > 0, objects, -1)
-    # A maximum over indices lets later objects win and is deterministic, unlike index assignment.
-    owner = torch.full_like(matched_idxs, -1).scatter_reduce_(0, best_anchor, objects, "amax")
-    owned = owner >= 0
-    return torch.where(owned, owner, matched_idxs), anchor_labels.masked_fill(owned, 1)

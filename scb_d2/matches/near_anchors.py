@@ -21,7 +21,7 @@ import numpy as np
 from detectron2.modeling.matcher import Matcher
 from numpy.typing import NDArray
 
-from scb_d2.loss.matching import ScaleBalancedMatcher
+from scb_d2.loss.scale_balanced_matcher import ScaleBalancedMatcher
 
 __all__ = ["AnchorGrids", "NearMatches", "NearRule", "match_near"]
 

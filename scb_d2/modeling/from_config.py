@@ -11,8 +11,8 @@ from scb_d2.config import scb_settings
 from scb_d2.errors import ConfigError
 from scb_d2.loss.atss_matching import ATSSMatcher
 from scb_d2.loss.match_statistics import MatchStatistics
-from scb_d2.loss.matching import ScaleBalancedMatcher
 from scb_d2.loss.object_weights import ScaleBalancedWeight
+from scb_d2.loss.scale_balanced_matcher import ScaleBalancedMatcher
 
 __all__ = ["build_matcher", "is_weighted", "matches_by_atss", "weighting_from_config"]
 
@@ -83,7 +83,9 @@ def build_matcher(
     """
     low_quality = cfg.MODEL.SCB.LOW_QUALITY if is_weighted(cfg, "first") else "stock"
     if not matches_by_atss(cfg):
-        return ScaleBalancedMatcher(thresholds, labels, allow_low_quality_matches, low_quality)
+        return ScaleBalancedMatcher(
+            list(thresholds), list(labels), allow_low_quality_matches, low_quality
+        )
     if low_quality != "stock":
         raise ConfigError(
             f"MODEL.SCB.LOW_QUALITY {low_quality!r} does not go with MODEL.ANCHOR_MATCHER.NAME "

@@ -14,7 +14,6 @@ from scb_d2 import (
     match_counts,
     object_weights,
 )
-from scb_d2.loss.matching import match_table
 from scb_d2.loss.object_weights import PAPER_FORMS
 from tests import oracle
 
@@ -196,8 +195,17 @@ def test_scripted_as_detectron2s_matcher_is(low_quality):
     assert idxs.tolist() == [1, 2 if low_quality == "reassign" else 1, 2, 0]
     assert labels.tolist() == [-1, 1, 0, 1]
 
-    scripted = torch.jit.script(match_table)
-    for case in (quality, torch.rand(7, 50), torch.zeros(2, 3)):
-        found = scripted(case, matcher.thresholds, matcher.labels, True, low_quality)
-        for ours, expected in zip(found, matcher(case), strict=True):
-            assert torch.equal(ours, expected) and ours.dtype == expected.dtype
+    def build(thresholds: list[float], labels: list[int], rule: str):
+        return ScaleBalancedMatcher(
+            thresholds, labels, allow_low_quality_matches=True, low_quality=rule
+        )
+
+    def match(thresholds: list[float], labels: list[int], rule: str, quality: torch.Tensor):
+        return ScaleBalancedMatcher(thresholds, labels, True, rule)(quality)
+
+    settings = ([0.3, 0.7], [0, -1, 1], low_quality)
+    built, scripted = torch.jit.script(build)(*settings), torch.jit.script(match)
+    for case in (quality, torch.rand(7, 50), torch.zeros(2, 3), torch.zeros(0, 4)):
+        for found in (built(case), scripted(*settings, case)):
+            for ours, expected in zip(found, matcher(case), strict=True):
+                assert torch.equal(ours, expected) and ours.dtype == expected.dtype

@@ -5,7 +5,7 @@ from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.structures import BoxMode
 from torch import nn
 
-from scb_d2.loss.matching import ScaleBalancedMatcher
+from scb_d2.loss.scale_balanced_matcher import ScaleBalancedMatcher
 from scb_d2.matches.anchors import AnchorGeometry
 
 

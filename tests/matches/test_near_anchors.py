@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scb_d2.loss.atss_matching import ATSSMatcher
-from scb_d2.loss.matching import ScaleBalancedMatcher, match_boxes
+from scb_d2.loss.matching import match_boxes
+from scb_d2.loss.scale_balanced_matcher import ScaleBalancedMatcher
 from scb_d2.matches import near_anchors
 from scb_d2.matches.collect import best_ious
 from scb_d2.matches.near_anchors import AnchorGrids, NearRule, match_near

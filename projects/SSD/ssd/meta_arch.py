@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from scb_d2.errors import DataError
 from scb_d2.loss.anchor_targets import ObjectWeight
 from scb_d2.loss.match_statistics import MatchStatistics
-from scb_d2.loss.matching import ScaleBalancedMatcher
+from scb_d2.loss.scale_balanced_matcher import ScaleBalancedMatcher
 from scb_d2.modeling.from_config import is_weighted, weighting_from_config
 
 from .head import MultiBoxHead
