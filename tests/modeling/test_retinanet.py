@@ -7,6 +7,7 @@ from detectron2.structures import Boxes, pairwise_iou
 from detectron2.utils.events import EventStorage
 from fvcore.nn import sigmoid_focal_loss
 
+from benchmarks.loss_memory import losses_of
 from scb_d2 import ScaleBalancedRetinaNet, ScaleBalancedWeight, anchor_weights, build_model
 from tests import oracle
 
@@ -245,3 +246,18 @@ def test_plain_python_construction_equals_the_config():
     plain = ScaleBalancedRetinaNet(**parts, object_weight=ScaleBalancedWeight())
     plain.load_state_dict(from_config.state_dict())
     assert_same_training(plain, from_config, batch())
+
+
+def test_no_tensor_over_all_levels_is_kept_for_the_gradients():
+    """Stock joins the logits of all levels and keeps them; the largest of ours is of one level."""
+    size, classes, images = (64, 96), 80, 2
+    finest = images * classes * 9 * (size[0] // 8) * (size[1] // 8)
+    largest = {}
+    for weighted in (True, False):
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda x, sizes=sizes: sizes.append(x.numel()) or x, lambda x: x
+        ):
+            losses_of("RetinaNet", weighted, "cpu", size)()
+        largest[weighted] = max(sizes)
+    assert largest[True] == finest < largest[False]
