@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from scb_d2.utils.files import atomic_write
 from scb_d2.utils.hardware import hardware
 from scb_d2.utils.revision import revision
 
@@ -35,7 +36,8 @@ _REMARKS = {
     "evaluation": "On one thread, the bootstrap on two. Of recall and AP from files, reading the "
     "results into Python's objects and checked columns alone takes about as long as all that "
     "hotcoco does (0.42 s of the processor against 0.36 to 0.43 s; the annotations 0.11 s, "
-    "matching and tables 0.36 s): 1.5 would need a parser that fills columns.",
+    "matching and tables 0.36 s): 1.5 would need a parser that fills columns. hotcoco tells its "
+    "matches only as Python's dictionaries, `eval_imgs`, which take 14 s here.",
 }
 
 
@@ -51,9 +53,11 @@ def main() -> None:
     )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    data = args.output / "benchmarks.json"
-    found = json.loads(data.read_text())["results"] if args.keep and data.is_file() else {}
     args.output.mkdir(parents=True, exist_ok=True)
+    data, machine = args.output / "benchmarks.json", hardware()
+    # Asked before anything is written, and without what this writes.
+    commit = revision(but=args.output)
+    found = json.loads(data.read_text())["results"] if args.keep and data.is_file() else {}
     for device in ["cpu"] + ["cuda"] * torch.cuda.is_available():
         for name in args.only:
             load, start = os.getloadavg()[0], time.perf_counter()
@@ -65,13 +69,15 @@ def main() -> None:
                 rows.append(row.as_dict())
             minutes = (time.perf_counter() - start) / 60
             about = {"load_average": round(load, 1), "minutes": round(minutes, 1)}
-            about |= {"commit": revision(), "rows": rows}
+            about |= {"commit": commit, "rows": rows}
             found.setdefault(device, {})[name] = about
-    page = args.output / "benchmarks.md"
-    machine = hardware()
-    page.write_text(_page(machine, found, args.quick))
-    data.write_text(json.dumps({"hardware": machine, "results": found}, indent=2) + "\n")
-    print(f"written: {page} and {data.name}")
+            # After every part: of a run that is broken off, `--keep` finds those that are whole.
+            with atomic_write(str(data), "w") as file:
+                file.write(json.dumps({"hardware": machine, "results": found}, indent=2) + "\n")
+            page = _page(machine, found, args.quick)
+            with atomic_write(str(args.output / "benchmarks.md"), "w") as file:
+                file.write(page)
+    print(f"written: {args.output / 'benchmarks.md'} and {data.name}")
 
 
 def _page(machine: dict[str, Any], found: dict[str, dict[str, Any]], quick: bool) -> str:
@@ -84,9 +90,11 @@ def _page(machine: dict[str, Any], found: dict[str, dict[str, Any]], quick: bool
         "Times are medians of wall-clock time. Each ratio is the median over pairs run in turn in",
         "one process, with its 95 % bootstrap interval; counts and memory are one pair.",
         "Waits of the host are, on the CPU, the operations that would wait for a GPU.",
-        "The load is that of the machine just before: where other work shared it, times are too",
-        "long, and a ratio to another program holds while one to a limit in seconds is too high.",
-        "Parts may be of different runs (`--keep`): each names its commit.",
+        "The load is that of the machine just before, from a run's second part on with this run's",
+        "own of about 1: where other work shared it, times are too long, and a ratio to another",
+        "program holds while one to a limit in seconds is too high.",
+        "Parts may be of different runs (`--keep`, which a run that broke off goes on with): each",
+        "names its commit.",
         "`python -m benchmarks --output DIR` measures all of it again, `--only NAME` a part.",
     ]
     for device in ("cpu", "cuda"):

@@ -154,6 +154,23 @@ def test_page_and_json(tmp_path, monkeypatch):
     assert (tmp_path / "benchmarks.md").read_text().count("| another |") == 2
 
 
+def test_a_run_that_breaks_off_leaves_its_whole_parts(tmp_path, monkeypatch):
+    def broken(device, quick):
+        yield from_pairs("half", [(1, 2)], "s")
+        raise MemoryError
+
+    monkeypatch.setattr(weights, "measure", lambda *_: [from_pairs("whole", [(1, 2)], "s")])
+    monkeypatch.setattr(bfloat16, "measure", broken)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    argv = ["benchmarks", "--only", "weights", "bfloat16", "--keep", "--output", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", argv)
+    with pytest.raises(MemoryError):
+        main.main()
+    found = json.loads((tmp_path / "benchmarks.json").read_text())["results"]["cpu"]
+    page = (tmp_path / "benchmarks.md").read_text()
+    assert list(found) == ["weights"] and "| whole |" in page and "half" not in page
+
+
 @pytest.mark.parametrize("kind", ["RetinaNet", "FCOS"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_losses_whose_memory_is_measured_have_gradients(kind, weighted):

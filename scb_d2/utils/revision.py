@@ -11,16 +11,22 @@ __all__ = ["revision"]
 
 
 @cache
-def revision() -> str:
+def revision(but: Path | None = None) -> str:
     """The commit of this checkout, with `+changes` where tracked files differ from it.
 
     Outside a checkout of the project (an installed wheel) the version: `scb_d2 0.1.0`.
+
+    Args:
+        but: a folder whose files may differ, that of results that are written.
     """
     root = Path(__file__).resolve().parents[2]
     if (root / ".git").exists():
         commit = _git(root, "rev-parse", "HEAD")
         if commit is not None:
-            changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+            status = ["status", "--porcelain", "--untracked-files=no"]
+            if but is not None and but.resolve().is_relative_to(root):
+                status += ["--", ".", f":!{but.resolve().relative_to(root).as_posix()}"]
+            changed = _git(root, *status)
             return commit if changed == "" else f"{commit}+changes"
     try:
         return f"scb_d2 {version('scb_d2')}"
