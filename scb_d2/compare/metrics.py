@@ -24,7 +24,7 @@ __all__ = ["Metric", "bootstrap_differences", "list_metrics", "pair_metrics"]
 
 Array = NDArray[Any]
 
-_AT_ONCE = 32  # resamples
+_AT_ONCE = 64  # resamples
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ __all__ = ["PrecisionTable", "size_suffixes"]
 Array = NDArray[Any]
 
 _RECALL_POINTS = np.linspace(0.0, 1.0, 101)
-_AT_ONCE = 1 << 13  # true positives: what is made of them stays in a processor's cache
+_AT_ONCE = 1 << 12  # true positives: what is made of them stays in a processor's cache
 _BLOCK = 64  # rows that are counted one after the other, in all blocks at once
 
 

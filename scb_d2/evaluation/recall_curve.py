@@ -68,12 +68,12 @@ class ScoredImages:
         """How many there are from a score on, or above it."""
         side = "right" if inclusive else "left"
         end = np.searchsorted(self.negative_scores, -score, side=side)
-        return int(image_weights[self.images[:end]].sum())
+        return int(image_weights.take(self.images[:end]).sum())
 
     def score_beyond(self, image_weights: Array, allowed: float) -> float | None:
         """The score at which there are more than allowed; None where there never are."""
         for start in range(0, len(self.images), _AT_ONCE):
-            counts = image_weights[self.images[start : start + _AT_ONCE]]
+            counts = image_weights.take(self.images[start : start + _AT_ONCE])
             total = counts.sum()
             if total > allowed:
                 place = start + np.searchsorted(np.cumsum(counts), allowed, side="right")

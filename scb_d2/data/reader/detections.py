@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,12 @@ def load_detections(
 
 def _has_float_ids(results: Any) -> bool:
     try:
-        kinds = {type(entry[key]) for key in ("image_id", "category_id") for entry in results}
+        return any(
+            float in set(map(type, map(itemgetter(key), results)))
+            for key in ("image_id", "category_id")
+        )
     except (KeyError, TypeError, IndexError):
         return False
-    return float in kinds
 
 
 def _detections(results: Any, ground_truth: GroundTruth, name: str) -> Detections:
@@ -125,7 +128,7 @@ def _detections(results: Any, ground_truth: GroundTruth, name: str) -> Detection
 
 def _column(results: Sequence[Any], key: str, name: str) -> list[Any]:
     try:
-        return [entry[key] for entry in results]
+        return list(map(itemgetter(key), results))
     except (KeyError, TypeError, IndexError):
         return [_field(entry, key, name, number) for number, entry in enumerate(results)]
 
