@@ -8,19 +8,18 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from scb_d2.data import images
+from scb_d2.data.reader.images import IMAGE_SUFFIXES, is_image_file
 from scb_d2.errors import DataError
 
 __all__ = ["find_images", "read_image"]
-
-_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def find_images(sources: Sequence[str]) -> list[str]:
     """The image files that names of files, folders and patterns stand for.
 
     A folder stands for the images directly in it, by suffix and in the order of their names, but
-    for hidden files, such as those that macOS leaves beside images (``._1.jpg``). A
-    file that is named itself is taken whatever its suffix, even where it does not exist: reading
+    for hidden files, such as those that macOS leaves beside images (``._1.jpg``), folders and
+    pipes. A file that is named itself is taken whatever its suffix, even where it does not exist: reading
     it will say so.
 
     Raises:
@@ -30,10 +29,10 @@ def find_images(sources: Sequence[str]) -> list[str]:
     for source in sources:
         if os.path.isdir(source):
             matches = [os.path.join(source, name) for name in sorted(os.listdir(source))]
-            matches = [m for m in matches if _is_image(m)]
+            matches = [m for m in matches if is_image_file(m)]
             if not matches:
                 raise DataError(
-                    f"the folder {source} holds no image; looked for {', '.join(_SUFFIXES)}."
+                    f"the folder {source} holds no image; looked for {', '.join(IMAGE_SUFFIXES)}."
                 )
         elif not os.path.exists(source) and glob.has_magic(source):
             matches = sorted(glob.glob(os.path.expanduser(source), recursive=True))
@@ -44,10 +43,6 @@ def find_images(sources: Sequence[str]) -> list[str]:
             matches = [source]
         found += matches
     return list(dict.fromkeys(found))
-
-
-def _is_image(path: str) -> bool:
-    return path.lower().endswith(_SUFFIXES) and not os.path.basename(path).startswith(".")
 
 
 def read_image(path: str, pixel_range: Sequence[float] = ()) -> np.ndarray:

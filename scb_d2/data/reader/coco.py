@@ -129,18 +129,29 @@ def _has_mark(path: str | Path) -> bool:
         return file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
 
 
+def _found(value: Any) -> str:
+    """What is there in place of a list of objects."""
+    if not isinstance(value, list):
+        return f"is {_kind(value)}"
+    place, item = next((n, x) for n, x in enumerate(value) if not isinstance(x, dict))
+    return f"holds {_kind(item)} at place {place}"
+
+
+def _kind(value: Any) -> str:
+    kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
+    return "null" if value is None else kinds.get(type(value), "a number")
+
+
 def _check_lists(content: Any, subject: str) -> None:
     if not isinstance(content, Mapping):
-        raise DataError(
-            f"{subject} is not COCO JSON: it must be {_LISTS}, not a {type(content).__name__}."
-        )
+        raise DataError(f"{subject} is not COCO JSON: it must be {_LISTS}, not {_kind(content)}.")
     for key in ("images", "categories", "annotations"):
         value = content.get(key)
         # The files of COCO's test sets have no annotations.
         if value is None and key == "annotations" and key not in content:
             continue
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-            found = "is missing" if key not in content else "is something else"
+            found = _found(value) if key in content else "is missing"
             raise DataError(
                 f"{subject} is not COCO JSON: {key!r} must be a list of objects and {found}."
             )

@@ -8,8 +8,12 @@ from PIL import ExifTags, Image
 
 from .tally import Tally
 
-__all__ = ["header_size", "image_path", "orientation"]
+__all__ = ["IMAGE_SUFFIXES", "header_size", "image_path", "is_image_file", "orientation"]
 
+IMAGE_SUFFIXES = (
+    ".bmp", ".gif", ".jpeg", ".jpg", ".mpo", ".png", ".ppm", ".tif", ".tiff", ".webp",
+)  # fmt: skip
+"""By which images are found in folders."""
 _QUARTER_TURNS = (5, 6, 7, 8)
 
 
@@ -45,3 +49,15 @@ def image_path(root: str, file_name: str, tally: Tally) -> str:
         return path
     tally.add("backslash", repr(file_name))
     return os.path.join(root, os.path.normpath(file_name.replace("\\", "/")))
+
+
+def is_image_file(path: str) -> bool:
+    """Whether a path in a folder stands for an image, by its suffix.
+
+    Hidden files do not, such as those that macOS leaves beside images (``._1.jpg``), nor do
+    folders, nor pipes, which are waited for without end. A link that leads nowhere does.
+    """
+    is_hidden = os.path.basename(path).startswith(".")
+    if is_hidden or not path.lower().endswith(IMAGE_SUFFIXES):
+        return False
+    return os.path.isfile(path) or not os.path.exists(path)

@@ -14,6 +14,7 @@ Rules = Mapping[str, tuple[Severity, str]]
 """For each code its severity and predicate ("has ..."), in the order of reports."""
 
 _MAX_EXAMPLES = 5
+_LONGEST = 250  # letters of an example
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Tally:
         """Count one occurrence of ``code``."""
         self._counts[code] += 1
         if len(self._examples[code]) < _MAX_EXAMPLES:
-            self._examples[code].append(example)
+            self._examples[code].append(_one_line(example))
 
     def count(self, code: str) -> int:
         """How often ``code`` was found."""
@@ -71,3 +72,9 @@ class Tally:
             message = f"{self.subject} {predicate}: {count} ({', '.join(examples)}{more})."
             found.append(Finding(severity, code, message, count, examples))
         return found
+
+
+def _one_line(text: str) -> str:
+    """A text of a file, which may hold line ends and what terminals obey, and be of any length."""
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

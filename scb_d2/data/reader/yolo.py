@@ -13,7 +13,7 @@ from PIL import Image
 
 from scb_d2.errors import DataError
 
-from .images import header_size, image_path
+from .images import header_size, image_path, is_image_file
 from .records import READING_RULES, Records
 from .segmentations import mask_area
 from .tally import Rules, Tally
@@ -22,9 +22,6 @@ from .values import number
 
 __all__ = ["read_yolo", "yolo_classes"]
 
-_SUFFIXES = frozenset(
-    (".bmp", ".gif", ".jpeg", ".jpg", ".mpo", ".png", ".ppm", ".tif", ".tiff", ".webp")
-)
 _RULES: Rules = {
     **READING_RULES,
     "missing-image": ("error", "names image files that do not exist"),
@@ -150,13 +147,18 @@ def _image_files(
         raise DataError(f"The YOLO file {path} has no split {split!r}; it has {known or 'none'}.")
     files: list[str] = []
     for entry in entries if isinstance(entries, list) else [entries]:
-        place = os.path.normpath(os.path.join(root, str(entry)))
-        if not os.path.exists(place) and str(entry).startswith("../"):
+        if not isinstance(entry, str):
+            raise DataError(
+                f"The YOLO file {path} must give its split {split!r} as a folder, a list of image "
+                f"files, or several of these; got {entries!r}."
+            )
+        place = os.path.normpath(os.path.join(root, entry))
+        if not os.path.exists(place) and entry.startswith("../"):
             # Some exports count from a folder beside the file.
-            place = os.path.normpath(os.path.join(root, str(entry)[3:]))
+            place = os.path.normpath(os.path.join(root, entry[3:]))
         if os.path.isdir(place):
             walked = (os.path.join(d, f) for d, _, names in os.walk(place) for f in names)
-            files += sorted(filter(_is_image, walked))
+            files += sorted(filter(is_image_file, walked))
         elif os.path.isfile(place):
             folder = os.path.dirname(place)
             names = filter(None, map(str.strip, _lines(place)))
@@ -168,12 +170,6 @@ def _image_files(
     if not files:
         raise DataError(f"The YOLO file {path} has no image in its split {split!r}.")
     return list(dict.fromkeys(files))
-
-
-def _is_image(path: str) -> bool:
-    """By suffix; hidden files are of file managers."""
-    hidden = os.path.basename(path).startswith(".")
-    return not hidden and os.path.splitext(path)[1].lower() in _SUFFIXES
 
 
 def _lines(path: str) -> list[str]:

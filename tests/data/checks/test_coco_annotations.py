@@ -168,12 +168,21 @@ def test_each_fault_is_one_sentence_with_its_first_examples(
         ("{}", "is not COCO JSON: 'images' must be a list of objects and is missing."),
         (
             '{"images": [3], "categories": []}',
-            "is not COCO JSON: 'images' must be a list of objects and is something else.",
+            "is not COCO JSON: 'images' must be a list of objects and holds a number at place 0.",
         ),
         (
             '{"images": [{}], "categories": [{}], "annotations": null}',
-            "is not COCO JSON: 'annotations' must be a list of objects and is something else.",
+            "is not COCO JSON: 'annotations' must be a list of objects and is null.",
         ),
+        (
+            '{"images": {"1": {}}, "categories": [{}]}',
+            "is not COCO JSON: 'images' must be a list of objects and is an object.",
+        ),
+        (
+            '{"images": [{}], "categories": [{}, "a"], "annotations": []}',
+            "is not COCO JSON: 'categories' must be a list of objects and holds a text at place 1.",
+        ),
+        ("null", "is not COCO JSON: it must be an object with the lists 'images', "),
         ('{"images": [], "categories": [{}]}', "has no images: the list 'images' is empty."),
         ("[" * 100_000, "is not JSON: "),
     ],

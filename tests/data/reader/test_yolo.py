@@ -153,6 +153,9 @@ def test_faults_of_labels_are_named(folder: Path, text: str, predicate: str) -> 
     [
         ({"val": None}, "has no split 'val'; it has train."),
         ({"val": "nowhere"}, "nowhere as its split 'val', which does not exist."),
+        ({"val": 3}, "give its split 'val' as a folder, a list of image files, or several of th"),
+        ({"val": ["images", None]}, "or several of these; got ['images', None]."),
+        ({"val": {"a": "images"}}, "or several of these; got {'a': 'images'}."),
         ({"names": None}, "must give the class names as a list, or by numbers from 0, not None."),
         ({"names": {1: "a"}}, "must give the class names as a list"),
         ({"nc": 3}, "says nc 3 and names 2 classes."),
