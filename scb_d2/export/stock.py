@@ -15,7 +15,7 @@ from torch import nn
 from scb_d2.data.mapper import CheckedDatasetMapper
 from scb_d2.data.rotated_mapper import RotatedDatasetMapper
 from scb_d2.engine.config.safe_yaml import is_lazy_dump
-from scb_d2.engine.config.yaml_errors import read_yaml
+from scb_d2.engine.config.yaml_errors import read_yaml, readable_merge_errors
 from scb_d2.engine.run_folder import save_config
 from scb_d2.errors import ConfigError
 from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
@@ -169,7 +169,8 @@ def _shape(shape: torch.Size | None) -> str:
 
 def _stock_config(path: str) -> tuple[CfgNode, nn.Module]:
     stock = get_cfg()
-    stock.merge_from_other_cfg(CfgNode(_known(read_yaml(path), stock)))
+    with readable_merge_errors(stock, path):
+        stock.merge_from_other_cfg(CfgNode(_known(read_yaml(path), stock)))
     for key, registry in CLASS_KEYS.items():
         group, _, name = f"MODEL.{key}".rpartition(".")
         node = stock.MODEL if group == "MODEL" else stock.MODEL[group.removeprefix("MODEL.")]

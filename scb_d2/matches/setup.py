@@ -18,6 +18,7 @@ from scb_d2.data.mapper import build_mapper
 from scb_d2.data.reader.catalog import read_dataset
 from scb_d2.engine.config.lazy import load_lazy_config
 from scb_d2.engine.config.load import find_config_file, load_config
+from scb_d2.engine.config.ranges import check_ranges
 from scb_d2.errors import ConfigError, DataError
 from scb_d2.modeling.build import build_model
 
@@ -104,6 +105,7 @@ def load_all_records(names: Sequence[str]) -> tuple[list[dict[str, Any]], list[s
 def _yaml_setup(path: str, opts: list[str]) -> MatchSetup:
     on_cpu = [] if len(opts) % 2 else ["MODEL.DEVICE", "cpu"]  # a key without a value is told
     cfg = load_config(path, [*opts, *on_cpu])
+    check_ranges(cfg, eval_only=True)
     check_keypoints(cfg, cfg.DATASETS.TRAIN)
     mapper, scb = build_mapper(cfg, True), cfg.MODEL.SCB
     return MatchSetup(
@@ -120,6 +122,7 @@ def _yaml_setup(path: str, opts: list[str]) -> MatchSetup:
 
 def _lazy_setup(path: str, opts: list[str]) -> MatchSetup:
     cfg = load_lazy_config(path, opts)
+    check_ranges(cfg, eval_only=True)
     model = _built(lambda: instantiate(cfg.model).to("cpu"))
     weights = [module.object_weight for module in model.modules() if _weighted(module)]
     mapper = instantiate(OmegaConf.select(cfg, "dataloader.train.mapper"))

@@ -17,10 +17,9 @@ __all__ = ["find_images", "read_image"]
 def find_images(sources: Sequence[str]) -> list[str]:
     """The image files that names of files, folders and patterns stand for.
 
-    A folder stands for the images directly in it, by suffix and in the order of their names, but
-    for hidden files, such as those that macOS leaves beside images (``._1.jpg``), folders and
-    pipes. A file that is named itself is taken whatever its suffix, even where it does not exist: reading
-    it will say so.
+    A folder stands for the images directly in it, see
+    :func:`scb_d2.data.reader.images.is_image_file`, in the order of their names. A file that is
+    named itself is taken whatever its suffix, even where it does not exist: reading it will say so.
 
     Raises:
         DataError: if a folder or pattern holds no image.

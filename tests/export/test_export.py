@@ -173,6 +173,11 @@ def test_refusals_are_one_sentence_and_write_nothing(tmp_path, capsys):
     run.rmdir()
     save_run(cfg, run)
     assert "is the run itself" in refused(capsys, run, "--output", run)
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("NESTEROV: false", "NESTEROV: maybe"))
+    told = refused(capsys, run, "--output", out)
+    assert told.endswith("config.yaml: SOLVER.NESTEROV must be of type bool; got maybe (str).")
+    (run / "config.yaml").write_text(text)
     (tmp_path / "file").write_text("")
     assert "is a file" in refused(capsys, run, "--output", tmp_path / "file")
     given = ["--weights", run / "config.yaml"]

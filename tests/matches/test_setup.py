@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from scb_d2.data.registration import register_coco
-from scb_d2.errors import DataError
-from scb_d2.matches.setup import load_records
+from scb_d2.errors import ConfigError, DataError
+from scb_d2.matches.setup import load_records, load_setup
 from tests.data.cases.builders import HEIGHT, WIDTH, write_coco
 
 
@@ -31,3 +31,17 @@ def test_images_that_are_absent_or_broken_are_not_needed(tmp_path: Path) -> None
         (images / f"{number}.png").unlink()
     register_coco("absent", json_file, images)
     assert len(load_records("absent")[0]) == 4
+
+
+@pytest.mark.parametrize("sizes", ["[[0]]", "[[]]", "[]"])
+@pytest.mark.parametrize(
+    ("config", "opts"),
+    [
+        ("retinanet_R_50_FPN_1x.yaml", ["MODEL.ANCHOR_GENERATOR.SIZES"]),
+        ("retinanet_R_50_FPN_1x.py", ["model.anchor_generator.sizes="]),
+    ],
+)
+def test_anchors_that_cannot_be_are_refused(config: str, opts: list[str], sizes: str) -> None:
+    opts = [*opts, sizes] if config.endswith("yaml") else [f"{opts[0]}{sizes}"]
+    with pytest.raises(ConfigError, match=r"(?i)anchor_generator\.sizes must be above 0; got "):
+        load_setup(f"COCO-Detection/{config}", opts)

@@ -88,12 +88,16 @@ def read_voc_xml(path: str | Path) -> VocImage:
     """Parse one VOC annotation file, in any encoding that Python knows.
 
     Raises:
-        DataError: if the file is missing, no XML, has its objects elsewhere, or lacks an object's
-            name or box.
+        DataError: if the file is missing, no XML, of something else, has its objects elsewhere, or
+            lacks an object's name or box.
     """
     root = _parse(path)
     for element in root.iter():  # names of tools may stand in a namespace
         element.tag = element.tag.rpartition("}")[2]
+    if root.tag.lower() != "annotation":
+        raise DataError(
+            f"The VOC annotation file {path} holds <{root.tag}> where <annotation> must stand."
+        )
     size = root.find("size")
     width, height = (
         None if size is None else number((size.findtext(key) or "").strip())

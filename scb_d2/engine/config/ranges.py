@@ -42,7 +42,7 @@ _RANGES: dict[str, _Range] = {
         lambda x: x <= _MOST_WORKERS,
     ),
 }
-"""By the ends of keys, in small letters; lists by each of their numbers."""
+"""By the ends of keys, in small letters; lists, none of them empty, by each of their numbers."""
 
 _TRAINING_RANGES: dict[str, _Range] = {
     "solver.momentum": ("at least 0 and below 1", lambda x: 0 <= x < 1),
@@ -69,7 +69,11 @@ def check_ranges(cfg: Config, *, eval_only: bool) -> None:
     ranges = _RANGES if eval_only else {**_RANGES, **_TRAINING_RANGES}
     for key, value in _leaves(cfg):
         for end, (allowed, holds) in ranges.items():
-            if f".{key.lower()}".endswith(f".{end}") and not all(map(holds, _numbers(value))):
+            if not f".{key.lower()}".endswith(f".{end}"):
+                continue
+            numbers = list(_numbers(value))
+            is_empty = isinstance(value, list | tuple) and not numbers
+            if is_empty or not all(map(holds, numbers)):
                 raise ConfigError(f"{key} must be {allowed}; got {value}.")
 
 

@@ -80,6 +80,15 @@ def test_faults_in_annotation_files(objects: str, message: str) -> None:
     assert _errors(folder)[0] == f"The VOC data set voc (split 'val') {message}"
 
 
+def test_xml_of_something_else_is_no_image_without_objects() -> None:
+    folder = write_voc(Path("voc"), {"a": voc_object(), "b": voc_object()})
+    (folder / "Annotations" / "a.xml").write_text("<html><body>not found</body></html>")
+    assert _errors(folder)[0].endswith(
+        "1 (The VOC annotation file voc/Annotations/a.xml holds <html> where <annotation> must "
+        "stand)."
+    )
+
+
 def test_missing_files() -> None:
     folder = write_voc(Path("voc"), {"a": voc_object(), "b": voc_object()})
     (folder / "JPEGImages" / "a.jpg").unlink()

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -118,6 +119,19 @@ def registering(tiny_lazy: Path, tmp_path: Path) -> Iterator[Path]:
     yield tiny_lazy
     DatasetCatalog.pop("own", None)
     MetadataCatalog.pop("own", None)
+
+
+def test_what_detectron2_registers_is_read_by_the_one_reader(
+    registering: Path, tmp_path: Path
+) -> None:
+    def nulled(content: dict[str, Any]) -> None:
+        for annotation in content["annotations"]:
+            annotation["iscrowd"] = None
+
+    write_coco(tmp_path / "own", nulled)
+    load_lazy_config(str(registering))
+    flags = {a["iscrowd"] for record in DatasetCatalog.get("own") for a in record["annotations"]}
+    assert flags == {0}
 
 
 def test_training_runs_the_file_once(registering: Path, tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def test_evaluation_alone_does_not_ask_for_the_solver() -> None:
         ("train.checkpointer.period=-1", "train.checkpointer.period must be at least 1; got -1."),
         ("model.focal_loss_gamma=-2", "model.focal_loss_gamma must be at least 0; got -2."),
         ("model.focal_loss_alpha=2", "model.focal_loss_alpha must be from 0 to 1, or -1 for off"),
+        ("model.anchor_generator.sizes=[[]]", "model.anchor_generator.sizes must be above 0; got"),
         ("model.anchor_generator.sizes=[[0]]", "model.anchor_generator.sizes must be above 0; got"),
         ("dataloader.train.num_workers=100000", "dataloader.train.num_workers must be at most "),
     ],
