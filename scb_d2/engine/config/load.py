@@ -14,6 +14,7 @@ from scb_d2.engine.device import use_available_device
 from scb_d2.errors import ConfigError
 from scb_d2.projects import get_cfg
 
+from .keys import changed_keys, value_of
 from .safe_yaml import is_lazy_dump
 from .yaml_errors import read_yaml, readable_merge_errors
 
@@ -65,6 +66,7 @@ def merge_config(path: str | None, opts: Sequence[Any]) -> CfgNode:
             )
         _merge_file(cfg, path)
     _merge_overrides(cfg, list(opts))
+    _check_given(cfg)
     validate_config(cfg)
     return cfg
 
@@ -108,6 +110,17 @@ def _merge_overrides(cfg: CfgNode, opts: list[Any]) -> None:
     with readable_merge_errors(cfg, "command line"):
         for key, value in zip(opts[::2], opts[1::2], strict=True):
             cfg.merge_from_list([key, _fitting_value(value, _current(cfg, str(key)))])
+
+
+def _check_given(cfg: CfgNode) -> None:
+    """Refuse null, which yacs takes for a value of any type."""
+    default = get_cfg()
+    for key in changed_keys(cfg, default):
+        usual = value_of(default, key)
+        if value_of(cfg, key) is None and usual is not None:
+            raise ConfigError(
+                f"{key} must be of type {type(usual).__name__}; got null, which stands for nothing."
+            )
 
 
 def _current(cfg: CfgNode, key: str) -> Any:

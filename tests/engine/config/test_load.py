@@ -7,13 +7,14 @@ from pathlib import Path
 import detectron2.config
 import pytest
 import torch
+import yaml
 from detectron2 import model_zoo
 from detectron2.config import get_cfg
 
 import scb_d2
 from scb_d2 import ConfigError, UserError
 from scb_d2.engine import device
-from scb_d2.engine.config.load import load_config
+from scb_d2.engine.config.load import load_config, merge_config
 
 REPO_ROOT = Path(__file__).resolve().parents[3]
 
@@ -189,3 +190,23 @@ def test_bfloat16_is_asked_of_the_cpu(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     assert device.cpu_has_bfloat16() is expected
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("OUTPUT_DIR", "str"),
+        ("SEED", "int"),
+        ("DATASETS.TRAIN", "tuple"),
+        ("SOLVER.BASE_LR", "float"),
+    ],
+)
+def test_null_is_no_value_of_any_type(key: str, kind: str, tmp_path: Path) -> None:
+    group, _, name = key.rpartition(".")
+    content: dict[str, object] = {name: None}
+    for part in reversed(group.split(".") if group else []):
+        content = {part: content}
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(content))
+    for opts, path in (([key, "None"], ""), ([], str(tmp_path / "a.yaml"))):
+        with pytest.raises(ConfigError, match=rf"{key} must be of type {kind}; got null"):
+            merge_config(path or None, opts)
