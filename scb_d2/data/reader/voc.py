@@ -94,10 +94,6 @@ def read_voc_xml(path: str | Path) -> VocImage:
     root = _parse(path)
     for element in root.iter():  # names of tools may stand in a namespace
         element.tag = element.tag.rpartition("}")[2]
-    if root.tag.lower() != "annotation":
-        raise DataError(
-            f"The VOC annotation file {path} holds <{root.tag}> where <annotation> must stand."
-        )
     size = root.find("size")
     width, height = (
         None if size is None else number((size.findtext(key) or "").strip())
@@ -108,6 +104,10 @@ def read_voc_xml(path: str | Path) -> VocImage:
         raise DataError(
             f"The VOC annotation file {path} has its objects deeper than directly below its first "
             f"element, <{root.tag}>."
+        )
+    if not found and root.tag.lower() != "annotation":
+        raise DataError(
+            f"The VOC annotation file {path} holds <{root.tag}> where <annotation> must stand."
         )
     for count, element in enumerate(found, start=1):
         try:

@@ -176,6 +176,17 @@ def test_objects_that_lie_deeper_are_not_passed_over(tmp_path: Path) -> None:
         read_voc(folder, "val", NAMES).refuse_faults()
 
 
+def test_the_first_element_may_have_another_name_above_objects(tmp_path: Path) -> None:
+    as_ever = read_voc(_write(tmp_path / "voc"), "val", NAMES).refuse_faults().images
+
+    def rename(xml: str) -> str:
+        return xml.replace("annotation>", "doc>") if "<object>" in xml else xml
+
+    renamed = _write(tmp_path / "other", rename)
+    images = read_voc(renamed, "val", NAMES).refuse_faults().images
+    assert [x["objects"] for x in images] == [x["objects"] for x in as_ever] != []
+
+
 def test_names_with_spaces(tmp_path: Path) -> None:
     folder = _write(tmp_path / "voc")
     for place, suffix in (("Annotations", "xml"), ("JPEGImages", "jpg")):
