@@ -184,7 +184,7 @@ def test_the_first_element_may_have_another_name_above_objects(tmp_path: Path) -
 
     renamed = _write(tmp_path / "other", rename)
     images = read_voc(renamed, "val", NAMES).refuse_faults().images
-    assert [x["objects"] for x in images] == [x["objects"] for x in as_ever] != []
+    assert [x["annotations"] for x in images] == [x["annotations"] for x in as_ever] != []
 
 
 def test_names_with_spaces(tmp_path: Path) -> None:
