@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from detectron2.utils.events import EventStorage
 
-from .harness import Ratio, from_pairs, seconds
+from .harness import Ratio, compare
 from .scenes import batch, config
 from .training import detector_pair, training_step
 
@@ -27,15 +27,8 @@ def measure(device: str, quick: bool) -> Iterator[Ratio]:
         storage.iter = 1  # a run's first iteration logs statistics
         for num_objects, target in _TARGETS.items():
             steps = [training_step(model, batch(1, *size, num_objects)) for model in (on, off)]
-            rows = [_pair(steps, index % 2, device) for index in range(pairs)]
             height, width = size
             name = f"training step, RetinaNet R50-FPN, {num_objects} objects in {width} x {height}"
-            yield from_pairs(name, rows, "s", target)
+            yield compare(name, *steps, pairs, device, target)
             if device != "cpu":
                 torch.cuda.empty_cache()
-
-
-def _pair(steps: list[Callable[[], None]], first: int, device: str) -> tuple[float, float]:
-    """Seconds of both steps; which goes first alternates."""
-    spent = {which: seconds(steps[which], device) for which in (first, 1 - first)}
-    return spent[0], spent[1]
