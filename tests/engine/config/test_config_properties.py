@@ -17,7 +17,8 @@ from scb_d2.engine.config.load import load_config
 from scb_d2.engine.config.yaml_errors import key_names
 from scb_d2.errors import UserError
 
-_FOLDER = Path(tempfile.mkdtemp(prefix="scb_d2_"))
+_ASIDE = tempfile.TemporaryDirectory(prefix="scb_d2_")
+_FOLDER = Path(_ASIDE.name)
 YAML, LAZY = _FOLDER / "config.yaml", _FOLDER / "config.py"
 LAZY_KEYS = ("train.seed", "train.amp", "train.amp.enabled", "train.ddp", "model", "model.a",
              "model._target_", "optimizer.lr", "dataloader.train", "dataloader.train.x",

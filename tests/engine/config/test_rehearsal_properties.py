@@ -15,7 +15,8 @@ from scb_d2.engine.config.yaml_errors import key_names
 from scb_d2.errors import UserError
 from tests.faults.runs import tiny_config
 
-FOLDER = Path(tempfile.mkdtemp(prefix="scb_d2_"))
+ASIDE = tempfile.TemporaryDirectory(prefix="scb_d2_")
+FOLDER = Path(ASIDE.name)
 PATH = str(tiny_config(FOLDER, "run"))
 CFG = load_config(PATH, ["MODEL.DEVICE", "cpu"])
 GROUPS = (
