@@ -13,6 +13,8 @@ from PIL import Image
 
 from scb_d2.errors import ConfigError
 
+from .reader.images import refuse_pipe
+
 __all__ = ["check_pixel_range", "is_deep", "read_image", "vanishes"]
 
 
@@ -36,6 +38,7 @@ def read_image(
     Raises:
         OSError: the file is missing or no image; as Pillow, also SyntaxError and ValueError.
     """
+    refuse_pipe(path)
     with PathManager.open(path, "rb") as file:
         image = _apply_exif_orientation(Image.open(file))
         if is_deep(image.mode):

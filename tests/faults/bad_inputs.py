@@ -8,6 +8,7 @@ returns the command line.
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,17 @@ def _train_rcnn(*opts: str) -> Case:
 def _train_ssd(name: str, *opts: str) -> Case:
     """The same of a detector of the SSD family, by its toy config."""
     return _train("MODEL.DEVICE", "cpu", *opts, config=str(REPO_ROOT / "projects" / name))
+
+
+def _pipe(case: Case) -> Case:
+    """The same where one of the images is a pipe, which nobody writes into."""
+
+    def with_pipe() -> list[str]:
+        Path("coco/images/b.png").unlink()
+        os.mkfifo("coco/images/b.png")
+        return case()
+
+    return with_pipe
 
 
 def _lazy(text: str, *opts: str) -> Case:
@@ -169,6 +181,7 @@ CASES: dict[str, Case] = {
     "register without a name": _options("DATASETS.REGISTER", "[{'FORMAT': 'coco'}]"),
     "register another format": _options("DATASETS.REGISTER", "[{'NAME': 'a', 'FORMAT': 'tf'}]"),
     "register without files": _options("DATASETS.REGISTER", "[{'NAME': 'a', 'FORMAT': 'coco'}]"),
+    "image a pipe": _pipe(_train()),
     # models
     "architecture unknown": _train(
         "MODEL.META_ARCHITECTURE", "RetinaNett", "MODEL.SCB.ENABLED", "False"

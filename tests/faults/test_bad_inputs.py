@@ -42,6 +42,7 @@ MESSAGES = {
     "register without a name": "DATASETS.REGISTER[0].NAME must be a non-empty string, not None.",
     "register another format": "DATASETS.REGISTER[0].FORMAT must be one of 'coco', 'voc' and 'yolo', not 'tf'.",
     "register without files": "DATASETS.REGISTER[0].JSON must be a non-empty string, not None.",
+    "image a pipe": "The annotation file coco/a.json names image files that cannot be read: 1 (coco/images/b.png: it is a pipe, a socket or a device).",
     "architecture unknown": "MODEL.META_ARCHITECTURE must name one of {META_ARCHITECTURE}; got 'RetinaNett' (did you mean RetinaNet?).",
     "architecture without the loss": "MODEL.SCB.ENABLED is True, but the scale-balanced loss does not support MODEL.META_ARCHITECTURE 'SemanticSegmentor'; it supports the meta-architectures DSSD, RefineDet, RetinaNet, SSD, ScaleBalancedRetinaNet; and GeneralizedRCNN, PanopticFPN, ProposalNetwork with the proposal generator RPN, RRPN (first stage) or the ROI heads CascadeROIHeads, RROIHeads, Res5ROIHeads, StandardROIHeads (second stage).",
     "backbone unknown": "MODEL.BACKBONE.NAME must name one of {BACKBONE.NAME}; got 'build_resnet' (did you mean build_resnet_backbone?).",

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from scb_d2.data.images import is_deep
-from scb_d2.data.reader.images import header_size, orientation
+from scb_d2.data.reader.images import header_size, open_image, orientation
 from scb_d2.data.reader.records import Records
 from scb_d2.data.reader.tally import Finding, Rules, Tally
 
@@ -93,7 +93,7 @@ def _look_at(
     path: str, annotated: tuple[float | None, float | None], needs: Needs, tally: Tally
 ) -> None:
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             turned, mode = orientation(image), image.mode
         size = header_size(path) if turned not in _PLAIN else image.size
     except UnidentifiedImageError:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 
 from PIL import ExifTags, Image
 
 from .tally import Tally
 
-__all__ = ["IMAGE_SUFFIXES", "header_size", "image_path", "is_image_file", "orientation"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "header_size",
+    "image_path",
+    "is_image_file",
+    "open_image",
+    "orientation",
+    "refuse_pipe",
+]
 
 IMAGE_SUFFIXES = (
     ".bmp", ".gif", ".jpeg", ".jpg", ".mpo", ".png", ".ppm", ".tif", ".tiff", ".webp",
 )  # fmt: skip
-"""By which images are found in folders."""
+"""By which images are found in folders, whatever the layout."""
 _QUARTER_TURNS = (5, 6, 7, 8)
 
 
@@ -23,9 +33,35 @@ def header_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         OSError: the file is missing or no image; as Pillow, also SyntaxError and ValueError.
     """
-    with Image.open(path) as image:
+    with open_image(path) as image:
         width, height = image.size
         return (height, width) if orientation(image) in _QUARTER_TURNS else (width, height)
+
+
+def open_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Pillow's ``Image.open`` of a file, which reads the header alone.
+
+    Raises:
+        OSError: the file is missing, no image or no file; as Pillow, also SyntaxError and
+            ValueError.
+    """
+    refuse_pipe(path)
+    return Image.open(path)
+
+
+def refuse_pipe(path: str | os.PathLike[str]) -> None:
+    """Refuse what opening may wait for, or read from, without end.
+
+    Raises:
+        OSError: the path is a pipe, a socket or a device. One that does not exist passes: opening
+            it says so.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "it is a pipe, a socket or a device", str(path))
 
 
 def orientation(image: Image.Image) -> int | None:

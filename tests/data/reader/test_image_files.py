@@ -1,14 +1,20 @@
-"""Which paths in a folder are images."""
+"""Which paths in a folder are images, and what is never opened."""
 
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from scb_d2.data.reader.images import is_image_file
-from scb_d2.predict.images import find_images
+from scb_d2.config import get_cfg
+from scb_d2.data.mapper import ImageError, build_mapper
+from scb_d2.data.reader.images import header_size, is_image_file
+from scb_d2.errors import DataError
+from scb_d2.predict.images import find_images, read_image
+from tests.data.builders import check_coco, write_coco
 
 
 @pytest.fixture
@@ -25,3 +31,49 @@ def test_files_are_found_by_suffix(folder: Path) -> None:
     found = {name for name in os.listdir(folder) if is_image_file(str(folder / name))}
     assert found == {"a.png", "B.JPG", "c.mpo", "lost.png"}
     assert [os.path.basename(p) for p in find_images([str(folder)])] == sorted(found)
+
+
+@pytest.fixture
+def no_waiting() -> Iterator[None]:
+    """Stop a test that waits for a pipe."""
+
+    def stop(*_: object) -> None:
+        raise AssertionError("waits without end")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(30)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(params=["pipe", "device"])
+def endless(request: pytest.FixtureRequest, tmp_path: Path, no_waiting: None) -> Path:
+    """A data set whose second image is none that can be read to its end."""
+    json_file = write_coco(tmp_path)
+    image = tmp_path / "images" / "b.png"
+    image.unlink()
+    os.mkfifo(image) if request.param == "pipe" else image.symlink_to("/dev/zero")
+    return json_file
+
+
+def test_pipes_and_devices_of_a_data_set_are_named(endless: Path) -> None:
+    image, what = endless.parent / "images" / "b.png", "it is a pipe, a socket or a device"
+    report = check_coco("endless", endless, endless.parent / "images", headers=None)
+    (error,) = [f for f in report.findings if f.severity == "error"]
+    assert error.message == (
+        f"The annotation file {endless} names image files that cannot be read: 1 ({image}: {what})."
+    )
+    with pytest.raises(DataError, match=f"the image .*b.png cannot be read: {what}"):
+        read_image(str(image))
+    with pytest.raises(OSError, match=what):
+        header_size(image)
+
+
+def test_the_mapper_names_them_too(endless: Path) -> None:
+    image = str(endless.parent / "images" / "b.png")
+    with pytest.raises(ImageError) as refused:
+        build_mapper(get_cfg(), True)({"file_name": image, "image_id": 2})
+    assert str(refused.value) == (
+        f"The image {image} (image_id 2) cannot be read: it is a pipe, a socket or a device."
+    )
