@@ -51,6 +51,7 @@ _TRAINING_RANGES: dict[str, _Range] = {
     "warmup_factor": _NOT_NEGATIVE,
     "weight_decay_norm": _NOT_NEGATIVE,
     "checkpoint_period": _ONE_OR_MORE,
+    "precise_bn.num_iter": _ONE_OR_MORE,  # 0 makes statistics of nothing
     "checkpointer.period": _ONE_OR_MORE,
 }
 """What evaluation alone does not read."""

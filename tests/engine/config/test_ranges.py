@@ -20,6 +20,7 @@ WRONG = [
     ("SOLVER.CHECKPOINT_PERIOD", -1, "at least 1"),
     ("SOLVER.CHECKPOINT_PERIOD", 0, "at least 1"),
     ("SOLVER.WEIGHT_DECAY_NORM", -1.0, "at least 0"),
+    ("TEST.PRECISE_BN.NUM_ITER", 0, "at least 1"),
     ("MODEL.ANCHOR_GENERATOR.SIZES", [[32, 0]], "above 0"),
     ("MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", [[0.5, -1.0]], "above 0"),
     ("MODEL.RETINANET.FOCAL_LOSS_GAMMA", -2.0, "at least 0"),

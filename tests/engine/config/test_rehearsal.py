@@ -22,6 +22,7 @@ CROP = ["INPUT.CROP.ENABLED", "True"]
 TWO_SETS = ["DATASETS.TEST", "('shapes_val', 'shapes_train')"]
 LAZY_MASKS = ["dataloader.train.mapper.use_instance_mask=True"]
 MASKS = ["MODEL.MASK_ON", "True"]
+PRECISE_BN = ["TEST.PRECISE_BN.ENABLED", "True"]
 
 WRONG: list[tuple[list[str], str]] = [
     ([*CLIP, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full_model"], "the optimizer"),
@@ -50,6 +51,8 @@ WRONG: list[tuple[list[str], str]] = [
     (["MODEL.RETINANET.BBOX_REG_LOSS_TYPE", "l2"], "a step of training"),
     ([*CLIP, "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "-1.0"], "a step of training"),
     (["MODEL.RETINANET.BBOX_REG_WEIGHTS", "(1.0, 1.0)"], "a step of training"),
+    # one norm for all levels, which training takes and its last iteration's PreciseBN does not
+    ([*PRECISE_BN, "MODEL.RETINANET.NORM", "naiveSyncBN"], "a step of training"),
     (["MODEL.RETINANET.NUM_CONVS", "-1"], "the model"),
     (["MODEL.RETINANET.IOU_THRESHOLDS", "[0.5, 0.4]"], "the model"),
     (["MODEL.RETINANET.PRIOR_PROB", "2.0"], "the model"),
@@ -96,6 +99,8 @@ def test_a_wrong_value_is_named_with_what_it_was_to_make(
         ["INPUT.MIN_SIZE_TRAIN_SAMPLING", "range", "INPUT.MIN_SIZE_TRAIN", "(60, 64)"],
         ["DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler"],
         ["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"],
+        ["MODEL.RETINANET.NORM", "naiveSyncBN"],
+        [*PRECISE_BN, "MODEL.RETINANET.NORM", "BN"],
         [*CLIP, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norm"],
         ["SEED", "-1", "DATALOADER.NUM_WORKERS", "2"],
         ["TEST.BEST_METRIC", "bbox/APs"],
