@@ -16,7 +16,7 @@ from PIL import Image
 
 from scb_d2.errors import DataError
 
-from .images import header_size
+from .images import IMAGE_SUFFIXES, header_size
 from .records import READING_RULES, Records
 from .tally import Tally
 from .text import read_text, unicode_mark
@@ -24,7 +24,6 @@ from .values import flag, is_number, number
 
 __all__ = ["VocImage", "VocObject", "read_voc", "read_voc_xml", "voc_image_ids"]
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?\bencoding\s*=\s*["']([A-Za-z0-9._:-]+)["'][^>]*\?>""")
 
 _DECLARATION = re.compile(r"^\s*<\?xml.*?\?>")
@@ -89,7 +88,7 @@ def read_voc_xml(path: str | Path) -> VocImage:
 
     Raises:
         DataError: if the file is missing, no XML, of something else, has its objects elsewhere, or
-            lacks an object's name or box.
+            lacks an object's name or box, or gives an object several.
     """
     root = _parse(path)
     for element in root.iter():  # names of tools may stand in a namespace
@@ -111,17 +110,28 @@ def read_voc_xml(path: str | Path) -> VocImage:
         )
     for count, element in enumerate(found, start=1):
         try:
-            name = element.find("name").text.strip()
-            corners = element.find("bndbox")
-            box = tuple(float(corners.find(k).text) for k in ("xmin", "ymin", "xmax", "ymax"))
-        except (AttributeError, TypeError, ValueError) as error:
+            names = {name.text.strip() for name in element.findall("name")}
+            boxes = {_corners(box) for box in element.findall("bndbox")}
+        except (AttributeError, TypeError, ValueError):
+            names = boxes = set()
+        subject = f"Object {count} of the VOC annotation file {path}"
+        if not names or not boxes:
             raise DataError(
-                f"Object {count} of the VOC annotation file {path} lacks a name or a bndbox with "
-                "numbers in xmin, ymin, xmax and ymax."
-            ) from error
-        objects.append(VocObject(name, box, (element.findtext("difficult") or "").strip()))
+                f"{subject} lacks a name or a bndbox with numbers in xmin, ymin, xmax and ymax."
+            )
+        if len(names) > 1 or len(boxes) > 1:
+            raise DataError(
+                f"{subject} has names or bndboxes that differ; it must have one of each."
+            )
+        difficult = (element.findtext("difficult") or "").strip()
+        objects.append(VocObject(names.pop(), boxes.pop(), difficult))
     sized = width and height and min(width, height) > 0
     return VocImage(int(width) if sized else None, int(height) if sized else None, objects)
+
+
+def _corners(box: ElementTree.Element) -> tuple[float, float, float, float]:
+    xmin, ymin, xmax, ymax = (float(box.find(key).text) for key in ("xmin", "ymin", "xmax", "ymax"))
+    return xmin, ymin, xmax, ymax
 
 
 def read_voc(dirname: str | Path, split: str, class_names: Sequence[str]) -> Records:
@@ -230,7 +240,7 @@ def _image_files(folder: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in names:
         stem, suffix = os.path.splitext(name)
-        if suffix.lower() in _SUFFIXES and (suffix == ".jpg" or stem not in found):
+        if suffix.lower() in IMAGE_SUFFIXES and (suffix == ".jpg" or stem not in found):
             found[stem] = name
     return found
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from scb_d2.data.checks import check_dataset
+from scb_d2.data.reader.images import IMAGE_SUFFIXES
 from scb_d2.data.reader.voc import read_voc, read_voc_xml
 from scb_d2.data.registration import register_voc
 from scb_d2.errors import DataError
@@ -141,12 +142,13 @@ def test_what_cannot_be_meant_is_named(change: CHANGES, sentence: str, tmp_path:
     assert f"(split 'val') {sentence}" in str(refused.value)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpeg", ".JPG", ".bmp"])
+@pytest.mark.parametrize("suffix", [*IMAGE_SUFFIXES, ".JPG"])
 def test_images_of_any_format(suffix: str, tmp_path: Path) -> None:
     folder = _write(tmp_path / "voc")
     for path in (folder / "JPEGImages").iterdir():
-        Image.open(path).save(path.with_suffix(suffix))
+        image = Image.open(path)
         path.unlink()
+        image.save(path.with_suffix(suffix))
     register_voc("odd", folder, "val", NAMES)
     check_dataset("odd", headers=None).raise_first_error()
     assert DatasetCatalog.get("odd")[0]["file_name"].endswith(f"1{suffix}")

@@ -69,6 +69,16 @@ def test_a_list_of_one_image_and_boxes_with_decimals(tmp_path: Path) -> None:
             "and ymax).",
         ),
         (
+            voc_object().replace("</object>", voc_object(box=(3, 3, 9, 9))[8:]),
+            "has annotation files that are missing or malformed: 1 (Object 1 of the VOC annotation "
+            "file voc/Annotations/a.xml has names or bndboxes that differ; it must have one of each).",
+        ),
+        (
+            voc_object().replace("<name>", "<name>dog</name><name>"),
+            "has annotation files that are missing or malformed: 1 (Object 1 of the VOC annotation "
+            "file voc/Annotations/a.xml has names or bndboxes that differ; it must have one of each).",
+        ),
+        (
             "<object>",
             "has annotation files that are missing or malformed: 1 (The VOC annotation file "
             "voc/Annotations/a.xml cannot be read: mismatched tag: line 1, column 87).",
@@ -78,6 +88,13 @@ def test_a_list_of_one_image_and_boxes_with_decimals(tmp_path: Path) -> None:
 def test_faults_in_annotation_files(objects: str, message: str) -> None:
     folder = write_voc(Path("voc"), {"a": objects, "b": voc_object("dog")})
     assert _errors(folder)[0] == f"The VOC data set voc (split 'val') {message}"
+
+
+def test_a_box_that_is_given_twice_is_one_box() -> None:
+    objects = voc_object().replace("</object>", voc_object()[len("<object>") :])
+    assert objects.count("<bndbox>") == 2
+    (record,) = read_voc(write_voc(Path("voc"), {"a": objects}), "val", CLASSES).images
+    assert [x["bbox"] for x in record["annotations"]] == [[1.0, 2.0, 10.0, 12.0]]
 
 
 def test_xml_of_something_else_is_no_image_without_objects() -> None:
