@@ -71,12 +71,14 @@ def test_a_list_of_one_image_and_boxes_with_decimals(tmp_path: Path) -> None:
         (
             voc_object().replace("</object>", voc_object(box=(3, 3, 9, 9))[8:]),
             "has annotation files that are missing or malformed: 1 (Object 1 of the VOC annotation "
-            "file voc/Annotations/a.xml has names or bndboxes that differ; it must have one of each).",
+            "file voc/Annotations/a.xml has names or bndboxes that differ; it must have one of "
+            "each).",
         ),
         (
             voc_object().replace("<name>", "<name>dog</name><name>"),
             "has annotation files that are missing or malformed: 1 (Object 1 of the VOC annotation "
-            "file voc/Annotations/a.xml has names or bndboxes that differ; it must have one of each).",
+            "file voc/Annotations/a.xml has names or bndboxes that differ; it must have one of "
+            "each).",
         ),
         (
             "<object>",
