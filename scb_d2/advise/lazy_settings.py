@@ -6,7 +6,6 @@ class are read from the built detector.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -136,7 +135,6 @@ class LazySettings:
             path: its file.
         """
         self.cfg, self.kind, self.model, self.path = cfg, kind, model, path
-        self.base_name = os.path.splitext(os.path.basename(path))[0]
 
     @classmethod
     def load(cls, path: str, opts: list[str], kind: str, model: nn.Module) -> LazySettings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -100,7 +99,6 @@ class YamlSettings:
             path: its file.
         """
         self.cfg, self.kind, self.path = cfg, kind, path
-        self.base_name = os.path.splitext(os.path.basename(path))[0]
         self._keys = {**_COMMON, **_OF_KIND[kind]}
 
     def find(self, name: str) -> Setting | None:

@@ -94,7 +94,6 @@ class _Look:
         self.used: set[int] = set()
         self.objects = self.fractional = self.as_corners = self.boxes = 0
         self.without_keypoints = 0
-        self.passed_over: set[int] = set()
 
     def at(self, image: dict[str, Any]) -> None:
         name = f"image {image['image_id']!r}"
