@@ -53,6 +53,10 @@ _RULES: Rules = {
         "over",
     ),
     "duplicate-category-name": ("warning", "has category names that are used more than once"),
+    "duplicate-object": (
+        "warning",
+        "has objects that are there more than once, by class and box, each of which counts",
+    ),
     "empty-box": (
         "warning",
         "has boxes of zero width or height, which are dropped from training as Detectron2 does",
@@ -102,6 +106,7 @@ class _Look:
             self.tally.add("empty-image", name)
         size = (image.get("width"), image.get("height"))
         trainable = self._resizable(size, name) and self._shows_keypoints(annotations)
+        seen: set[tuple[float, ...]] = set()
         for annotation in annotations:
             example = f"annotation {annotation['id']!r}"
             self.used.add(annotation["category_id"])
@@ -109,6 +114,11 @@ class _Look:
                 self.tally.add("crowd", example)
             elif trainable and all(annotation["bbox"][2:4]):  # empty ones are dropped
                 self.objects += 1
+            if not annotation["iscrowd"] and all(annotation["bbox"][2:4]):
+                key = (annotation["category_id"], *annotation["bbox"])
+                if key in seen:
+                    self.tally.add("duplicate-object", f"{example} of {name}")
+                seen.add(key)
             if annotation.get("difficult"):
                 self.tally.add("difficult", example)
             if len(annotation["bbox"]) == 4:

@@ -21,9 +21,10 @@ __all__ = [
 ]
 
 IMAGE_SUFFIXES = (
-    ".bmp", ".gif", ".jpeg", ".jpg", ".mpo", ".png", ".ppm", ".tif", ".tiff", ".webp",
+    ".avif", ".bmp", ".gif", ".heic", ".jfif", ".jp2", ".jpeg", ".jpg", ".mpo", ".pgm", ".png",
+    ".ppm", ".tif", ".tiff", ".webp",
 )  # fmt: skip
-"""By which images are found in folders, whatever the layout."""
+"""By which images are found in folders, also those that Pillow may not read: they are named."""
 _QUARTER_TURNS = (5, 6, 7, 8)
 
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from detectron2.structures import BoxMode
 from PIL import Image
 
 from scb_d2.errors import DataError
 
-from .images import header_size, image_path, is_image_file
+from .images import IMAGE_SUFFIXES, header_size, image_path, is_image_file
 from .records import READING_RULES, Records
 from .segmentations import mask_area
 from .tally import Rules, Tally
 from .text import read_text
 from .values import number
+from .yolo_description import class_names, description, places
 
 __all__ = ["read_yolo", "yolo_classes"]
 
@@ -31,6 +31,11 @@ _RULES: Rules = {
         "has lines in label files that are neither 'class x y width height' nor 'class' and the "
         "x y of three and more points, each from 0 to 1",
     ),
+    "label-without-image": (
+        "warning",
+        f"has label files without an image ({', '.join(IMAGE_SUFFIXES)}), which are left out",
+    ),
+    "moved": ("note", "gives a path that does not exist, and its images lie beside the file"),
 }
 # Rounding of the file's decimals, and boxes that touch the edge.
 _SLACK = 0.01
@@ -51,14 +56,17 @@ def read_yolo(data: str | Path, split: str) -> Records:
     Raises:
         DataError: if ``data.yaml`` or its list of images cannot be used.
     """
-    path, content = _description(data)
+    path, content = description(data)
     subject = f"The YOLO data set {path} (split {split!r})"
     tally = Tally(subject, _RULES)
-    names = _class_names(content, path)
+    names = class_names(content, path)
     images: list[dict[str, Any]] = []
     count = 0
-    root = _root(content, path)
-    for file_name in _image_files(content, split, path, root, tally):
+    root, named = places(content, split, path, tally)
+    files = _image_files(named, root, tally)
+    if not files:
+        raise DataError(f"The YOLO file {path} has no image in its split {split!r}.")
+    for file_name in files:
         record = {"file_name": file_name, "image_id": os.path.relpath(file_name, root)}
         size = _size(file_name, tally)
         if size is None:
@@ -71,15 +79,20 @@ def read_yolo(data: str | Path, split: str) -> Records:
             if annotation is not None:
                 annotations.append({"id": count, **annotation})
         images.append(record)
-    if images and not any(os.path.exists(_label_file(i["file_name"])) for i in images):
-        tally.add("no-label-file", _label_file(images[0]["file_name"]))
+    used = set(map(_label_file, files))
+    if not any(map(os.path.exists, used)):
+        tally.add("no-label-file", _label_file(files[0]))
+    for label_file in _label_files(named):
+        if label_file not in used:
+            tally.add("label-without-image", label_file)
     return Records(
         subject=subject,
         class_names=names,
         category_ids=list(range(len(names))),
         images=images,
         tally=tally,
-        image_root=os.path.commonpath([os.path.dirname(i["file_name"]) for i in images] or [root]),
+        # A list may hold relative and whole paths.
+        image_root=os.path.commonpath([os.path.dirname(os.path.abspath(f)) for f in files]),
     )
 
 
@@ -89,87 +102,43 @@ def yolo_classes(data: str | Path) -> list[str]:
     Raises:
         DataError: if the file cannot be used.
     """
-    path, content = _description(data)
-    return _class_names(content, path)
+    path, content = description(data)
+    return class_names(content, path)
 
 
-def _description(data: str | Path) -> tuple[Path, Mapping[str, Any]]:
-    path = Path(data)
-    if path.is_dir():
-        path = path / "data.yaml"
-    try:
-        content = yaml.safe_load(read_text(path))
-    except OSError as error:
-        raise DataError(f"The YOLO file {path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"The YOLO file {path} is not YAML: {reason}.") from error
-    if not isinstance(content, Mapping):
-        raise DataError(f"The YOLO file {path} must hold keys such as train, val and names.")
-    if content.get("kpt_shape"):
-        raise DataError(
-            f"The YOLO file {path} has keypoints (kpt_shape), which are read from COCO JSON only."
-        )
-    return path, content
-
-
-def _class_names(content: Mapping[str, Any], path: Path) -> list[str]:
-    names = content.get("names")
-    if isinstance(names, Mapping):
-        by_number = {number(key) if isinstance(key, str) else key: names[key] for key in names}
-        if set(by_number) == set(range(len(names))):
-            names = [by_number[n] for n in range(len(names))]
-    sound = isinstance(names, list) and all(isinstance(n, str | int | float) for n in names)
-    if not sound or not names:
-        raise DataError(
-            f"The YOLO file {path} must give the class names as a list, or by numbers from 0, not "
-            f"{names!r}."
-        )
-    count = content.get("nc")
-    if count is not None and number(count) != len(names):
-        raise DataError(f"The YOLO file {path} says nc {count!r} and names {len(names)} classes.")
-    return [str(name) for name in names]
-
-
-def _root(content: Mapping[str, Any], path: Path) -> str:
-    """The folder that the entries of a ``data.yaml`` start at."""
-    root = Path(os.path.expanduser(str(content.get("path") or ".")))
-    beside = path.parent / root
-    return os.path.normpath(beside if beside.is_dir() or not root.is_dir() else root)
-
-
-def _image_files(
-    content: Mapping[str, Any], split: str, path: Path, root: str, tally: Tally
-) -> list[str]:
-    entries = content.get(split)
-    if entries is None:
-        known = ", ".join(key for key in ("train", "val", "test") if content.get(key))
-        raise DataError(f"The YOLO file {path} has no split {split!r}; it has {known or 'none'}.")
+def _image_files(places: list[str], root: str, tally: Tally) -> list[str]:
     files: list[str] = []
-    for entry in entries if isinstance(entries, list) else [entries]:
-        if not isinstance(entry, str):
-            raise DataError(
-                f"The YOLO file {path} must give its split {split!r} as a folder, a list of image "
-                f"files, or several of these; got {entries!r}."
-            )
-        place = os.path.normpath(os.path.join(root, entry))
-        if not os.path.exists(place) and entry.startswith("../"):
-            # Some exports count from a folder beside the file.
-            place = os.path.normpath(os.path.join(root, entry[3:]))
+    for place in places:
         if os.path.isdir(place):
-            walked = (os.path.join(d, f) for d, _, names in os.walk(place) for f in names)
-            files += sorted(filter(is_image_file, walked))
-        elif os.path.isfile(place):
-            folder = os.path.dirname(place)
-            names = filter(None, map(str.strip, _lines(place)))
-            files += [os.path.normpath(image_path(folder, name, tally)) for name in names]
-        else:
-            raise DataError(
-                f"The YOLO file {path} names {place} as its split {split!r}, which does not exist."
-            )
-    if not files:
-        raise DataError(f"The YOLO file {path} has no image in its split {split!r}.")
+            files += sorted(filter(is_image_file, _files_below(place)))
+            continue
+        starts = (os.path.dirname(place), root, os.curdir)
+        names = filter(None, map(str.strip, _lines(place)))
+        files += [_listed(name, starts, tally) for name in names]
     return list(dict.fromkeys(files))
+
+
+def _files_below(folder: str) -> Iterator[str]:
+    """Paths in a folder and those below it, also where these are links."""
+    seen = set()
+    for inner, below, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(inner)
+        if real in seen:  # a link to a folder above
+            below.clear()
+            continue
+        seen.add(real)
+        yield from (os.path.join(inner, name) for name in names)
+
+
+def _listed(name: str, starts: tuple[str, ...], tally: Tally) -> str:
+    """The path of an entry of a list, which tools count from different folders."""
+    first, *others = starts
+    path = image_path(first, name, tally)
+    if not os.path.exists(path):
+        spelt = name.replace("\\", "/")
+        elsewhere = (os.path.join(start, spelt) for start in others)
+        path = next(filter(os.path.exists, elsewhere), path)
+    return os.path.normpath(path)
 
 
 def _lines(path: str) -> list[str]:
@@ -181,11 +150,22 @@ def _lines(path: str) -> list[str]:
 
 
 def _label_file(image_file: str) -> str:
-    folder, _, name = image_file.rpartition(os.sep + "images" + os.sep)
-    stem = os.path.splitext(name)[0]
-    if not folder:  # labels may lie beside the images
-        return f"{os.path.splitext(image_file)[0]}.txt"
-    return os.path.join(folder, "labels", f"{stem}.txt")
+    folder, name = os.path.split(image_file)
+    parts = folder.split(os.sep)
+    if "images" in parts:  # otherwise labels lie beside the images
+        last = len(parts) - 1 - parts[::-1].index("images")
+        parts[last] = "labels"
+    return os.sep.join([*parts, f"{os.path.splitext(name)[0]}.txt"])
+
+
+def _label_files(places: list[str]) -> Iterator[str]:
+    """The label files of folders that hold nothing else."""
+    for place in filter(os.path.isdir, places):
+        folder = os.path.dirname(_label_file(os.path.join(place, "image")))
+        for path in _files_below(folder) if folder != place else ():
+            name = os.path.basename(path)
+            if name.lower().endswith(".txt") and name != "classes.txt" and name[0] != ".":
+                yield path
 
 
 def _label_lines(path: str, tally: Tally) -> list[tuple[str, str]]:

@@ -223,6 +223,20 @@ def test_crowds_empty_images_and_unused_categories_are_notes(tmp_path: Path) -> 
     ]
 
 
+def test_objects_that_are_there_twice_are_a_warning(tmp_path: Path) -> None:
+    def repeat(content: dict) -> None:
+        first = content["annotations"][0]
+        others = [{"id": 3}, {"id": 4, "category_id": 5}, {"id": 5, "bbox": [1, 2, 10, 11]}]
+        others += [{"id": 6, "image_id": 2}, {"id": 7, "iscrowd": 1}]
+        content["annotations"] += [first | other for other in others]
+
+    json_file = write_coco(tmp_path, repeat)
+    report = check_coco("mine", json_file, tmp_path / "images")
+    (warning,) = (f for f in report.findings if f.severity == "warning")
+    assert warning.code == "duplicate-object"
+    assert warning.examples == ("annotation 3 of image 1",)
+
+
 def test_flat_boxes_are_one_warning_with_count_and_first_ids(tmp_path: Path) -> None:
     def change(content: dict) -> None:
         flat = content["annotations"][0] | {"bbox": [1, 2, 3, 0]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -103,13 +104,20 @@ def test_it_is_registered_checked_trained_and_evaluated(folder: Path, tmp_path: 
         {"path": None, "val": ["images/val"]},
         {"val": "../images/val"},  # as some exports count, from a folder beside the file
         {"val": "list.txt"},
+        {"val": "lists/list.txt"},  # entries from the data set's folder
+        {"val": "images\\val"},
+        {"val": "..\\images\\val"},
+        {"path": "/content/signs"},  # of the machine it was exported on
     ],
 )
 def test_ways_to_name_classes_and_images(folder: Path, changes: dict[str, object]) -> None:
     (folder / "list.txt").write_text("./images/val/1.png\n\nimages/val/2.png\n")
+    (folder / "lists").mkdir()
+    shutil.copy(folder / "list.txt", folder / "lists")
     _describe(folder, **changes)
     records = read_yolo(folder, "val").refuse_faults()
-    assert len(records.images) == (2 if changes.get("val") == "list.txt" else 4)
+    assert len(records.images) == (2 if "list.txt" in str(changes.get("val")) else 4)
+    assert [r["image_id"] for r in records.images][:2] == ["images/val/1.png", "images/val/2.png"]
     assert sum(len(r["annotations"]) for r in records.images[:2]) == 5
 
 
@@ -152,6 +160,9 @@ def test_faults_of_labels_are_named(folder: Path, text: str, predicate: str) -> 
     ("changes", "sentence"),
     [
         ({"val": None}, "has no split 'val'; it has train."),
+        ({"val": ""}, "has no split 'val'; it has train."),
+        ({"val": ["images/val", ""]}, "or several of these; got ['images/val', '']."),
+        ({"path": "/content/signs", "val": "nowhere"}, "names /content/signs/nowhere as its split"),
         ({"val": "nowhere"}, "nowhere as its split 'val', which does not exist."),
         ({"val": 3}, "give its split 'val' as a folder, a list of image files, or several of th"),
         ({"val": ["images", None]}, "or several of these; got ['images', None]."),
@@ -216,6 +227,56 @@ def test_files_in_any_encoding_of_unicode(folder: Path, encoding: str) -> None:
 def test_numbers_may_be_texts(folder: Path, changes: dict[str, object]) -> None:
     _describe(folder, **changes)
     assert read_yolo(folder, "val").refuse_faults().class_names == NAMES
+
+
+def test_classes_are_called_as_they_are_written(folder: Path) -> None:
+    text = (folder / "data.yaml").read_text()
+    names = "{0: no, 1: 007}"
+    (folder / "data.yaml").write_text(f"{text[: text.index('names')]}\nnames: {names}\nval: images")
+    assert read_yolo(folder, "val").class_names == ["no", "007"]
+
+
+@pytest.mark.parametrize("entry", ["images/val", "list.txt"])
+def test_from_the_folder_of_the_data(
+    folder: Path, entry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "list.txt").write_text(f"images/val/1.png\n{folder}/images/val/2.png\n")
+    _describe(folder, val=entry)
+    monkeypatch.chdir(folder)
+    register_yolo("here", "data.yaml", "val")
+    report = check_dataset("here", headers=None)
+    assert {f.severity for f in report.findings} <= {"note"}
+    assert report.num_annotations == (5 if entry == "list.txt" else 8)
+
+
+def test_lists_may_start_at_the_current_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "list.txt").write_text(f"{folder.name}/images/val/1.png\n")
+    _describe(folder, val="list.txt")
+    monkeypatch.chdir(folder.parent)
+    (record,) = read_yolo(folder, "val").refuse_faults().images
+    assert len(record["annotations"]) == len(OBJECTS[1])
+
+
+def test_labels_without_an_image_are_told(folder: Path) -> None:
+    (folder / "images/val/1.png").rename(folder / "images/val/1.xyz")
+    (folder / "labels/val/classes.txt").write_text("cell\nplate\n")
+    register_yolo("odd", folder, "val")
+    (warning,) = (f for f in check_dataset("odd").findings if f.severity == "warning")
+    assert "has label files without an image (.avif, .bmp, " in warning.message
+    assert warning.examples == (f"{folder}/labels/val/1.txt",)
+
+
+def test_linked_folders_are_walked_once(folder: Path) -> None:
+    (folder / "images" / "val").rename(folder / "pictures")
+    (folder / "images" / "val").mkdir()
+    (folder / "images" / "val" / "more").symlink_to(folder / "pictures")
+    (folder / "pictures" / "again").symlink_to(folder / "images" / "val")
+    shutil.copytree(folder / "labels" / "val", folder / "labels" / "val" / "more")
+    images = read_yolo(folder, "val").refuse_faults().images
+    assert [r["image_id"] for r in images] == [f"images/val/more/{n}.png" for n in OBJECTS]
+    assert sum(len(r["annotations"]) for r in images) == 8
 
 
 def test_files_of_file_managers_are_no_images(folder: Path) -> None:
