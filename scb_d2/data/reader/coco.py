@@ -206,7 +206,7 @@ def _images(
         if isinstance(image.get("width"), str) or isinstance(image.get("height"), str):
             tally.add("text-number", f"the size of image {key!r}")
         records[key] = {
-            "file_name": image_path(root, file_name or "", tally),
+            "file_name": image_path(root, file_name if named else "", tally),
             "height": height,
             "width": width,
             "image_id": key,

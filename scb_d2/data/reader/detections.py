@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scb_d2.errors import DataError
-from scb_d2.utils.fast_json import fast_loads
 from scb_d2.utils.garbage import collection_paused
 
 from .coco import read_json
@@ -29,6 +28,7 @@ __all__ = ["Detections", "load_detections"]
 logger = logging.getLogger(__name__)
 
 Array = NDArray[Any]
+Columns = Mapping[str, list[Any]]
 # A box this far outside its image is taken for a wrong format, not for a rough edge.
 _OUTSIDE_TOLERANCE = 1.0
 # Boxes are taken for corners from this number and share of boxes that leave their image on.
@@ -78,36 +78,55 @@ def load_detections(
     """
     with collection_paused():
         if not isinstance(source, str | Path):
-            return _detections(source, ground_truth, name or "results")
+            name = name or "results"
+            return _detections(_Entries(source, name), ground_truth, name)
         name = name or str(source)
-        results = read_json(source, "results file", fast_loads)
-        if _has_float_ids(results):  # which may be whole numbers that the fast parser cannot hold
-            results = read_json(source, "results file")
-        return _detections(results, ground_truth, name)
+        columns = _plain_columns(source)
+        if columns is None:
+            columns = _Entries(read_json(source, "results file"), name)
+        return _detections(columns, ground_truth, name)
 
 
-def _has_float_ids(results: Any) -> bool:
+def _plain_columns(path: str | Path) -> dict[str, list[Any]] | None:
     try:
-        return any(
-            float in set(map(type, map(itemgetter(key), results)))
-            for key in ("image_id", "category_id")
-        )
-    except (KeyError, TypeError, IndexError):
-        return False
+        from .plain import plain_results
+    except ImportError:  # msgspec is not installed
+        return None
+    return read_json(path, "results file", plain_results)
 
 
-def _detections(results: Any, ground_truth: GroundTruth, name: str) -> Detections:
-    if isinstance(results, Mapping) or not isinstance(results, Sequence):
-        raise DataError(
-            f"{name}: must be a list of {{image_id, category_id, bbox, score}} (COCO results)."
-        )
-    image = _indices(results, "image_id", ground_truth.image_ids, name, "images")
-    category = _indices(results, "category_id", ground_truth.category_ids, name, "categories")
-    boxes = _boxes(results, name)
-    scores = _column(results, "score", name)
+class _Entries:
+    """Results in rows of any kind, whose columns are looked up by their keys one by one."""
+
+    def __init__(self, entries: Any, name: str) -> None:
+        if isinstance(entries, Mapping) or not isinstance(entries, Sequence):
+            raise DataError(
+                f"{name}: must be a list of {{image_id, category_id, bbox, score}} (COCO results)."
+            )
+        self.entries = entries
+        self.name = name
+
+    def __getitem__(self, key: str) -> list[Any]:
+        try:
+            return list(map(itemgetter(key), self.entries))
+        except (KeyError, TypeError, IndexError):
+            return [self._field(number, key) for number in range(len(self.entries))]
+
+    def _field(self, number: int, key: str) -> Any:
+        entry = self.entries[number]
+        if not isinstance(entry, Mapping) or key not in entry:
+            raise DataError(f"{self.name}: result {number} has no field '{key}'.")
+        return entry[key]
+
+
+def _detections(columns: Columns, ground_truth: GroundTruth, name: str) -> Detections:
+    image = _indices(columns, "image_id", ground_truth.image_ids, name, "images")
+    category = _indices(columns, "category_id", ground_truth.category_ids, name, "categories")
+    boxes = _boxes(columns["bbox"], name)
+    scores = columns["score"]
     try:
         scores = np.array(scores).astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{name}: a score is not a number.") from error
     bad = np.flatnonzero(~np.isfinite(scores))
     if len(bad):
@@ -115,7 +134,7 @@ def _detections(results: Any, ground_truth: GroundTruth, name: str) -> Detection
             f"{name}: result {bad[0]} has the score {scores[bad[0]]}; it must be finite."
         )
     sizes = ground_truth.image_sizes[image]
-    _refuse_outside(boxes, sizes, results, name)
+    _refuse_outside(boxes, sizes, columns, name)
     _refuse_corners(boxes, sizes, name)
     if len(scores) and scores.max() > 1:
         logger.warning(
@@ -126,30 +145,18 @@ def _detections(results: Any, ground_truth: GroundTruth, name: str) -> Detection
     return Detections(image=image, category=category, boxes=boxes, scores=scores)
 
 
-def _column(results: Sequence[Any], key: str, name: str) -> list[Any]:
-    try:
-        return list(map(itemgetter(key), results))
-    except (KeyError, TypeError, IndexError):
-        return [_field(entry, key, name, number) for number, entry in enumerate(results)]
-
-
-def _field(entry: Any, key: str, name: str, number: int) -> Any:
-    if not isinstance(entry, Mapping) or key not in entry:
-        raise DataError(f"{name}: result {number} has no field '{key}'.")
-    return entry[key]
-
-
 def _indices(
-    entries: Sequence[Mapping[str, Any]],
+    columns: Columns,
     key: str,
     known: tuple[int | str, ...],
     name: str,
     where: str,
 ) -> Array:
-    ids, values = Ids(known), _column(entries, key, name)
-    found = ids.find_all(values)
-    if found is None:
-        found = [ids.find(value) for value in values]
+    ids, values = Ids(known), columns[key]
+    indices = ids.find_all(values)
+    if indices is not None:
+        return indices
+    found = [ids.find(value) for value in values]
     if None in found:
         number = found.index(None)
         raise DataError(
@@ -159,15 +166,14 @@ def _indices(
     return np.array(found, dtype=np.int64)
 
 
-def _boxes(entries: Sequence[Mapping[str, Any]], name: str) -> Array:
-    rows = _column(entries, "bbox", name)
+def _boxes(rows: list[Any], name: str) -> Array:
     try:
         if {4}.issuperset(map(len, rows)):  # three times as fast as an array of the rows
             boxes = np.fromiter(chain.from_iterable(rows), np.float64, 4 * len(rows))
         else:
             boxes = np.array(rows, dtype=np.float64)
         boxes = boxes.reshape(len(rows), 4)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         number = next((n for n, row in enumerate(rows) if box_of(row) is None), 0)
         raise DataError(
             f"{name}: result {number} has the bbox {rows[number]!r}; "
@@ -182,9 +188,7 @@ def _boxes(entries: Sequence[Mapping[str, Any]], name: str) -> Array:
     return boxes
 
 
-def _refuse_outside(
-    boxes: Array, sizes: Array, entries: Sequence[Mapping[str, Any]], name: str
-) -> None:
+def _refuse_outside(boxes: Array, sizes: Array, columns: Columns, name: str) -> None:
     # Comparisons with NaN (an image of unknown size) are False: nothing is refused there.
     outside = (boxes[:, :2] > sizes + _OUTSIDE_TOLERANCE).any(1)
     outside |= (boxes[:, :2] + boxes[:, 2:] < -_OUTSIDE_TOLERANCE).any(1)
@@ -194,7 +198,7 @@ def _refuse_outside(
         width, height = sizes[first]
         raise DataError(
             f"{name}: result {first} has the bbox {boxes[first].tolist()}, wholly outside its "
-            f"image {entries[first]['image_id']!r} of {width:g} x {height:g} pixels "
+            f"image {columns['image_id'][first]!r} of {width:g} x {height:g} pixels "
             f"({len(bad)} such results); x, y, width, height in native pixels are needed."
         )
 

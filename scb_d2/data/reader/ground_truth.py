@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 from scb_d2.errors import DataError
 from scb_d2.utils.garbage import collection_paused
 
-from .coco import parse_coco, read_coco
+from .coco import parse_coco, read_coco, read_json
 from .records import Records
+from .values import LARGEST_INTEGER, Ids, id_order
 
 __all__ = ["GroundTruth", "coco_of", "columns_of", "load_ground_truth"]
 
@@ -90,10 +92,63 @@ def load_ground_truth(source: str | Path | Mapping[str, Any], name: str = "") ->
     """
     with collection_paused():
         if isinstance(source, Mapping):
-            records = parse_coco(source, name or "annotations", with_images=False)
-        else:
-            records = read_coco(source, with_images=False)
-        return columns_of(records)
+            return columns_of(parse_coco(source, name or "annotations", with_images=False))
+        plain = _plain_columns(source)
+        return columns_of(read_coco(source, with_images=False)) if plain is None else plain
+
+
+def _plain_columns(path: str | Path) -> GroundTruth | None:
+    """The objects of a file that needs no second look; None where one is needed."""
+    try:
+        from .plain import plain_coco
+    except ImportError:  # msgspec is not installed
+        return None
+    content = read_json(path, loads=plain_coco)
+    if content is None or not content.images or not content.categories:
+        return None
+    images, categories = (
+        sorted(entries, key=lambda entry: id_order(entry.id))
+        for entries in (content.images, content.categories)
+    )
+    objects = content.annotations
+    image_ids, category_ids, object_ids = (
+        [entry.id for entry in entries] for entries in (images, categories, objects)
+    )
+    if any(len(set(ids)) < len(ids) for ids in (image_ids, category_ids, object_ids)):
+        return None
+    file_names = tuple(entry.file_name or "" for entry in images)
+    image = Ids(image_ids).find_all([entry.image_id for entry in objects])
+    category = Ids(category_ids).find_all([entry.category_id for entry in objects])
+    if image is None or category is None or any("\\" in name for name in file_names):
+        return None
+    ids = np.empty(len(objects), dtype=object)
+    ids[:] = object_ids
+    sizes = np.array([(entry.width, entry.height) for entry in images], dtype=np.float64)
+    sizes[sizes == 0] = np.nan
+    sides = chain.from_iterable(entry.bbox for entry in objects)
+    boxes = np.fromiter(sides, np.float64, 4 * len(objects)).reshape(-1, 4)
+    area, crowd, difficult = (
+        np.array([getattr(entry, key) for entry in objects], dtype=kind)
+        for key, kind in (("area", np.float64), ("iscrowd", bool), ("difficult", bool))
+    )
+    numbers = np.concatenate([sizes[~np.isnan(sizes)], boxes.ravel(), area])
+    if (np.abs(numbers) >= LARGEST_INTEGER).any() or (boxes[:, 2:] < 0).any() or (area <= 0).any():
+        return None
+    order = np.argsort(image, kind="stable")
+    return GroundTruth(
+        image_ids=tuple(image_ids),
+        image_sizes=sizes,
+        file_names=file_names,
+        category_ids=tuple(category_ids),
+        category_names=tuple(entry.name for entry in categories),
+        object_ids=ids[order],
+        image=image[order],
+        category=category[order],
+        boxes=boxes[order],
+        area=area[order],
+        crowd=crowd[order],
+        difficult=difficult[order],
+    )
 
 
 def columns_of(records: Records) -> GroundTruth:

@@ -9,10 +9,22 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["Ids", "box_of", "entry_id", "flag", "id_order", "is_number", "number"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "LARGEST_INTEGER",
+    "Ids",
+    "box_of",
+    "entry_id",
+    "flag",
+    "id_order",
+    "is_number",
+    "number",
+]
 
 # Whole numbers beyond this are no coordinates, and floats cannot hold them.
-_LARGEST_INTEGER = 2**53
+LARGEST_INTEGER = 2**53
 
 _FALSE = frozenset({"", "0", "false", "no", "none", "null"})
 _TRUE = frozenset({"1", "true", "yes"})
@@ -24,7 +36,7 @@ def is_number(value: Any) -> bool:
     kind = type(value)
     if kind is float:
         return math.isfinite(value)
-    return kind is int and -_LARGEST_INTEGER < value < _LARGEST_INTEGER
+    return kind is int and -LARGEST_INTEGER < value < LARGEST_INTEGER
 
 
 def number(value: Any) -> int | float | None:
@@ -91,12 +103,12 @@ class Ids:
     def __len__(self) -> int:
         return len(self._index)
 
-    def find_all(self, values: list[Any]) -> list[int] | None:
-        """Indices of references that are all spelt as the entries' ids; None where not all are."""
-        if not {int, str}.issuperset(map(type, values)):
+    def find_all(self, values: list[Any]) -> NDArray[np.int64] | None:
+        """Indices of references that are all equal to the entries' ids; None where not all are."""
+        try:
+            return np.fromiter(map(self._index.get, values), np.int64, len(values))
+        except TypeError:  # None, or a value that has no hash
             return None
-        found = list(map(self._index.get, values))
-        return None if None in found else found
 
     def find(self, value: Any) -> int | None:
         """Index of the entry that a reference means: its id, or the same number as text."""

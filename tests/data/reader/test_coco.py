@@ -24,6 +24,8 @@ GOOD = result([10, 10, 20, 20], 0.5)
         ({**GOOD, "score": "high"}, "score is not a number"),
         ({**GOOD, "bbox": [1, 2, 3]}, "four numbers"),
         ({**GOOD, "bbox": [1, 2, 3, "x"]}, "four numbers"),
+        ({**GOOD, "score": 10**400}, "score is not a number"),
+        ({**GOOD, "bbox": [1, 2, 10**400, 4]}, "four numbers"),
         ({**GOOD, "bbox": [1, 2, float("nan"), 4]}, "finite"),
         ({**GOOD, "bbox": [1, 2, -3, 4]}, "not negative"),
         ({**GOOD, "bbox": [500, 10, 20, 20]}, "outside its image"),
@@ -80,6 +82,12 @@ def test_optional_fields_of_annotations():
     assert len(load_detections([result([500, 10, 20, 20], 0.5)], truth)) == 1
 
 
+def test_file_names_that_are_no_text_are_none_where_they_are_not_needed():
+    data = annotations({"bbox": [10, 10, 20, 20]}, images=2)
+    data["images"][0]["file_name"] = 7
+    assert load_ground_truth(data).file_names == ("", "2.jpg")
+
+
 @pytest.mark.parametrize("content", ["", "[", "{'a': 1}"])
 def test_files_that_are_not_json(tmp_path, content):
     path = tmp_path / "truth.json"
@@ -90,11 +98,11 @@ def test_files_that_are_not_json(tmp_path, content):
         load_ground_truth(tmp_path / "none.json")
 
 
-@pytest.mark.parametrize("without_orjson", [False, True])
+@pytest.mark.parametrize("without_msgspec", [False, True])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_results_are_the_same_by_either_parser(tmp_path, monkeypatch, encoding, without_orjson):
-    if without_orjson:
-        monkeypatch.setitem(sys.modules, "orjson", None)
+def test_results_are_the_same_by_either_parser(tmp_path, monkeypatch, encoding, without_msgspec):
+    if without_msgspec:
+        monkeypatch.setitem(sys.modules, "scb_d2.data.reader.plain", None)
     data = annotations({"bbox": [10, 10, 20, 20]}, images=2)
     rows = [{**GOOD, "image_id": 2.0, "score": 1e-5}, {**GOOD, "bbox": [1, 2.5, 3, 4]}]
     path = tmp_path / "results.json"
