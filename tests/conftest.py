@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,20 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip("needs the real images of ../shared/data, which are not on this machine")
     return path
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests and their processes leave in the temporary folder goes with pytest's own.
+
+    A process that is killed deletes nothing, and torchrun keeps its logs. The name is short, since
+    sockets lie below it.
+    """
+    folder = str(tmp_path_factory.mktemp("t"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 @pytest.fixture(autouse=True)
