@@ -192,8 +192,9 @@ def _images(
         key, file_name = entry_id(image.get("id")), image.get("file_name")
         width, height = number(image.get("width")), number(image.get("height"))
         named = isinstance(file_name, str) and file_name != ""
+        path = image_path(root, file_name if named else "", tally)
         if with_images and named and not (image.get("width") and image.get("height")):
-            width, height = _size_of_file(os.path.join(root, file_name), tally)
+            width, height = _size_of_file(path, tally)
         sized = width and height and min(width, height) > 0
         if key is None or (with_images and not (named and sized)):
             shown = f"{image.get('width')!r} x {image.get('height')!r}"
@@ -206,7 +207,7 @@ def _images(
         if isinstance(image.get("width"), str) or isinstance(image.get("height"), str):
             tally.add("text-number", f"the size of image {key!r}")
         records[key] = {
-            "file_name": image_path(root, file_name if named else "", tally),
+            "file_name": path,
             "height": height,
             "width": width,
             "image_id": key,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from urllib.parse import unquote
 
 from PIL import ExifTags, Image
 
@@ -74,18 +75,27 @@ def orientation(image: Image.Image) -> int | None:
 
 
 def image_path(root: str, file_name: str, tally: Tally) -> str:
-    """The path of an image file; backslashes are taken for slashes where there is no such file.
+    """The path of an image file, also where its name is spelt for Windows or for an address.
+
+    Where there is no such file backslashes are taken for slashes, and ``%20`` for a space if that
+    names a file.
 
     Args:
         root: folder that the name is relative to.
         file_name: as the data set has it.
-        tally: is told of backslashes.
+        tally: is told of backslashes and of escaped letters.
     """
     path = os.path.join(root, file_name)
-    if "\\" not in file_name or os.path.exists(path):
+    if not ("\\" in file_name or "%" in file_name) or os.path.exists(path):
         return path
-    tally.add("backslash", repr(file_name))
-    return os.path.join(root, os.path.normpath(file_name.replace("\\", "/")))
+    if "\\" in file_name:
+        tally.add("backslash", repr(file_name))
+        path = os.path.join(root, os.path.normpath(file_name.replace("\\", "/")))
+    meant = os.path.join(root, os.path.normpath(unquote(file_name.replace("\\", "/"))))
+    if "%" not in file_name or not os.path.isfile(meant):
+        return path
+    tally.add("escaped-name", repr(file_name))
+    return meant
 
 
 def is_image_file(path: str) -> bool:

@@ -52,6 +52,10 @@ READING_RULES: Rules = {
     ),
     "byte-order-mark": ("note", "starts with a byte order mark, which is skipped"),
     "backslash": ("note", "has file names with backslashes, which are taken for slashes"),
+    "escaped-name": (
+        "note",
+        "has file names in which %20 stands for a space, or the like, which are taken for that",
+    ),
     "other-id": ("note", "spells ids otherwise where it refers to them (1.0 or '1' for 1)"),
     "number-name": ("note", "names categories by numbers, which are taken for text"),
     "text-number": ("note", "has numbers that are written as text"),

@@ -102,6 +102,17 @@ MEANT: dict[str, tuple[Change, set[str]]] = {
         {"other-id"},
     ),
     "backslashes": (_each("images", file_name=lambda n: f".\\{n}"), {"backslash"}),
+    "backslashes and no size": (
+        _both(
+            _without("images", "width", "height"),
+            _each("images", file_name=lambda n: f".\\{n}"),
+        ),
+        {"backslash", "size-from-image"},
+    ),
+    "names as in addresses": (
+        _each("images", file_name=lambda n: n.replace(".", "%2E")),
+        {"escaped-name"},
+    ),
     "polygons too short": (_each("annotations", segmentation=[[1, 2, 3, 4]]), {"unusable-mask"}),
     "masks empty": (_each("annotations", segmentation=[]), {"unusable-mask"}),
     "masks null": (_each("annotations", segmentation=None), {"unusable-mask"}),
