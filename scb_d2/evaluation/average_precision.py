@@ -25,7 +25,7 @@ from scb_d2.data.reader.detections import Detections
 from scb_d2.data.reader.ground_truth import GroundTruth
 from scb_d2.utils.size_groups import SIZE_NAMES
 
-from .detection_matching import Pairs
+from .pairs import Pairs
 from .ranked_matches import MAX_DETECTIONS, RankedMatches
 from .size_bins import SizeBins
 

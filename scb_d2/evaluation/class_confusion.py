@@ -16,7 +16,8 @@ from scb_d2.data.reader.detections import Detections
 from scb_d2.data.reader.ground_truth import GroundTruth
 from scb_d2.errors import ConfigError
 
-from .detection_matching import find_pairs, greedy_match, match_by_score
+from .detection_matching import greedy_match, match_by_score
+from .pairs import find_pairs
 
 __all__ = ["ClassConfusion", "class_markdown", "confuse_classes"]
 
@@ -138,14 +139,14 @@ def confuse_classes(
     missed = _objects(ground_truth, ~found & ~ground_truth.ignored)
     pairs = find_pairs(missed, wrong, min(iou, 1 - 1e-10), per_class=False)
     nothing = np.zeros(len(missed), dtype=bool)
-    taken = greedy_match(pairs, [iou], nothing[None], nothing)[0, 0]
-    hit = taken >= 0
+    hit = greedy_match(pairs, [iou], nothing[None], nothing)[0, 0]
+    taken = pairs.target[hit]
     truth = np.full(len(wrong), num_classes)
-    truth[pairs.order[hit]] = missed.category[taken[hit]]
+    truth[pairs.order[pairs.detection[hit]]] = missed.category[taken]
     np.add.at(matrix, (truth, wrong.category), 1)
 
     left = np.ones(len(missed), dtype=bool)
-    left[taken[hit]] = False
+    left[taken] = False
     np.add.at(matrix, (missed.category[left], num_classes), 1)
     return ClassConfusion(
         class_names=_distinct(ground_truth),

@@ -1,4 +1,4 @@
-"""Which detection finds which object: every pair of one image at once, no loop over images.
+"""Which detection finds which object: all images at once.
 
 `greedy` is COCO's rule (`COCOeval.evaluateImg`): within an image and class, detections choose by
 falling score, each the free object it overlaps most. `any` is the wording of the paper's section
@@ -20,17 +20,10 @@ from scb_d2.data.reader.detections import Detections
 from scb_d2.data.reader.ground_truth import GroundTruth
 from scb_d2.errors import ConfigError
 
-from .ordering import rank_in_group, sorted_by_score
+from .ordering import rank_in_group, stable_order
+from .pairs import Pairs, find_pairs
 
-__all__ = [
-    "MATCH_RULES",
-    "Pairs",
-    "ScoredMatches",
-    "find_pairs",
-    "greedy_match",
-    "match_by_score",
-    "match_candidates",
-]
+__all__ = ["MATCH_RULES", "ScoredMatches", "greedy_match", "match_by_score"]
 
 Array = NDArray[Any]
 
@@ -38,41 +31,6 @@ MATCH_RULES = {
     "greedy": "one-to-one by falling score within a class (COCO's rule)",
     "any": "any detection of any class in the image (the paper's wording)",
 }
-
-_PAIRS_AT_ONCE = 2_000_000
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Overlapping pairs of a detection and an object, by detection.
-
-    Attributes:
-        order: (D',) detections considered, by image, class and falling score.
-        rank: (D',) place of each within its image and class, from 0.
-        detection: (P,) index into `order`, ascending.
-        target: (P,) index of the object; ascending within a detection.
-        iou: (P,) float64.
-    """
-
-    order: Array
-    rank: Array
-    detection: Array
-    target: Array
-    iou: Array
-
-    def first(self, max_detections: int) -> Pairs:
-        """Those of the first detections of every image and class."""
-        kept = self.rank < max_detections
-        if kept.all():
-            return self
-        rows = kept[self.detection]
-        return Pairs(
-            order=self.order[kept],
-            rank=self.rank[kept],
-            detection=(np.cumsum(kept) - 1)[self.detection[rows]],
-            target=self.target[rows],
-            iou=self.iou[rows],
-        )
 
 
 @dataclass(frozen=True)
@@ -91,58 +49,6 @@ class ScoredMatches:
     outcome: Array
 
 
-def find_pairs(
-    ground_truth: GroundTruth,
-    detections: Detections,
-    min_iou: float,
-    *,
-    max_detections: int | None = None,
-    per_class: bool = True,
-) -> Pairs:
-    """Pairs of detection and object of the same image (and class) with IoU of at least `min_iou`.
-
-    Args:
-        ground_truth: G objects.
-        detections: D detections.
-        min_iou: lowest IoU kept, > 0; with a crowd, intersection over the detection's area.
-        max_detections: most detections per image and class (per image without classes), by score.
-        per_class: whether the classes must agree.
-    """
-    num_classes = ground_truth.num_classes if per_class else 0
-    groups = [detections.category, detections.image] if per_class else [detections.image]
-    order = sorted_by_score(detections.scores, *groups)
-    key = _group_key(detections, num_classes)
-    rank = rank_in_group(key[order])
-    if max_detections is not None:
-        kept = rank < max_detections
-        order, rank = order[kept], rank[kept]
-
-    target_key = _group_key(ground_truth, num_classes)
-    target_order = np.argsort(target_key, kind="stable")
-    target_key = target_key[target_order]
-    first = np.searchsorted(target_key, key[order], side="left")
-    count = np.searchsorted(target_key, key[order], side="right") - first
-
-    found = []
-    limits = np.searchsorted(
-        np.cumsum(count), np.arange(_PAIRS_AT_ONCE, count.sum(), _PAIRS_AT_ONCE)
-    )
-    for rows in np.split(np.arange(len(order)), np.unique(limits)):
-        counts = count[rows]
-        detection = np.repeat(rows, counts)
-        step = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        target = target_order[np.repeat(first[rows], counts) + step]
-        iou = _iou(
-            detections.boxes[order[detection]],
-            ground_truth.boxes[target],
-            ground_truth.crowd[target],
-        )
-        kept = iou >= min_iou
-        found.append((detection[kept], target[kept], iou[kept]))
-    detection, target, iou = (np.concatenate(column) for column in zip(*found, strict=True))
-    return Pairs(order=order, rank=rank, detection=detection, target=target, iou=iou)
-
-
 def greedy_match(
     pairs: Pairs, iou_thresholds: Sequence[float], ignored: Array, reusable: Array
 ) -> Array:
@@ -152,54 +58,82 @@ def greedy_match(
     one; of equal IoUs the later object, as COCO's code does.
 
     Args:
-        pairs: from :func:`find_pairs`, per class.
-        iou_thresholds: T thresholds, none below the pairs' lowest IoU.
+        pairs: from :func:`find_pairs`.
+        iou_thresholds: T ascending thresholds, none below the pairs' lowest IoU.
         ignored: (A, G) bool.
         reusable: (G,) bool, objects that any number of detections may take: crowd (COCO) and
             difficult (PASCAL VOC).
 
     Returns:
-        (A, T, D') int32, index of the object that each detection of `pairs.order` takes, else -1.
-    """
-    candidates, matched = match_candidates(pairs, iou_thresholds, ignored, reusable)
-    out = np.full((*matched.shape[:2], len(pairs.order)), -1, dtype=np.int32)
-    out[:, :, candidates] = matched
-    return out
-
-
-def match_candidates(
-    pairs: Pairs, iou_thresholds: Sequence[float], ignored: Array, reusable: Array
-) -> tuple[Array, Array]:
-    """As :func:`greedy_match`, of the detections alone that have a pair.
-
-    Returns:
-        (C,) ascending indices into `pairs.order`, and (A, T, C) int32 objects.
+        (A, T, P) bool, whether the detection of a pair takes the object.
     """
     thresholds = np.minimum(np.asarray(iou_thresholds, dtype=np.float64), 1 - 1e-10)
-    num_areas, num_targets = ignored.shape
-    first = np.r_[True, np.diff(pairs.detection) != 0][: len(pairs.detection)]
-    candidates, column_of = pairs.detection[first], np.cumsum(first) - 1
-    matched = np.full((num_areas, len(thresholds), len(candidates)), -1, dtype=np.int32)
+    taken = _first_come(pairs, thresholds, reusable)
+    taken = np.broadcast_to(taken, (len(ignored), *taken.shape)).copy()
+    # A detection that overlaps several objects chooses, and may leave one to those that follow.
+    # Ranks of one group ascend, so a group starts where the rank does not.
+    group = np.cumsum(pairs.rank == 0).take(pairs.detection)
+    chooses = group[1:][np.diff(pairs.detection) == 0]
+    if len(chooses):
+        rows = np.flatnonzero(np.isin(group, chooses))
+        taken[:, :, rows] = _in_turn(pairs, rows, group[rows], thresholds, ignored, reusable)
+    return taken
 
+
+def _first_come(pairs: Pairs, thresholds: Array, reusable: Array) -> Array:
+    """(T, P) bool, :func:`greedy_match` where no detection overlaps two objects.
+
+    An object goes to the first detection that overlaps it enough: at all thresholds up to the
+    pair's IoU but those up to the highest IoU before it.
+    """
+    reached = np.searchsorted(thresholds, pairs.iou, side="right")
+    by_target = stable_order(pairs.target)
+    # Lifted by object, the numbers of each lie above those of all before.
+    lift = pairs.target.take(by_target) * (len(thresholds) + 1)
+    highest = np.maximum.accumulate(reached.take(by_target) + lift)
+    before = np.zeros_like(highest)
+    before[by_target[1:]] = np.maximum(highest[:-1] - lift[1:], 0)
+    before[reusable.take(pairs.target)] = 0
+    number = np.arange(len(thresholds), dtype=np.uint16)[:, None]
+    return (before.astype(np.uint16) <= number) & (number < reached.astype(np.uint16))
+
+
+def _in_turn(
+    pairs: Pairs, rows: Array, group: Array, thresholds: Array, ignored: Array, reusable: Array
+) -> Array:
+    """(A, T, p) bool, :func:`greedy_match` of some groups of pairs, detection after detection.
+
+    Args:
+        pairs: all.
+        rows: (p,) the pairs of these groups.
+        group: (p,) of each, ascending.
+        thresholds: T of them.
+        ignored: (A, G) bool.
+        reusable: (G,) bool.
+    """
+    detection, target, iou = pairs.detection[rows], pairs.target[rows], pairs.iou[rows]
     # A pair's place by IoU, ties by place in the file, is unique: the highest one names its pair.
-    by_iou = np.argsort(pairs.iou, kind="stable")
+    by_iou = np.argsort(iou, kind="stable")
     place = np.empty(len(by_iou), dtype=np.int64)
     place[by_iou] = np.arange(len(by_iou))
+    starts = np.r_[True, np.diff(detection) != 0]
+    turn = rank_in_group(group[starts])[np.cumsum(starts) - 1]
+    by_turn = stable_order(turn)
 
-    taken = np.zeros((num_areas, len(thresholds), num_targets), dtype=bool)
+    out = np.zeros((len(ignored), len(thresholds), len(rows)), dtype=bool)
+    used = np.zeros((len(ignored), len(thresholds), ignored.shape[1]), dtype=bool)
     # Round r: the r-th detection, among those with a pair, of every image and class.
-    for rows in _rounds(pairs, candidates, column_of):
-        target, columns = pairs.target[rows], column_of[rows]
-        starts = np.flatnonzero(np.r_[True, np.diff(columns) != 0])
-        free = pairs.iou[rows] >= thresholds[:, None]
-        free = free[None] & ~taken[:, :, target]
-        value = place[rows] + len(by_iou) * ~ignored[:, None, target]
-        best = np.maximum.reduceat(np.where(free, value, -1), starts, axis=2)
+    for now in np.split(by_turn, np.flatnonzero(np.diff(turn[by_turn])) + 1):
+        targets = target[now]
+        free = (iou[now] >= thresholds[:, None]) & ~used[:, :, targets]
+        value = place[now] + len(by_iou) * ~ignored[:, None, targets]
+        first = np.flatnonzero(starts[now])
+        best = np.maximum.reduceat(np.where(free, value, -1), first, axis=2)
         area, threshold, column = np.nonzero(best >= 0)
-        winner = pairs.target[by_iou[best[area, threshold, column] % len(by_iou)]]
-        matched[area, threshold, columns[starts][column]] = winner
-        taken[area, threshold, winner] = ~reusable[winner]
-    return candidates, matched
+        winner = by_iou[best[area, threshold, column] % len(by_iou)]
+        out[area, threshold, winner] = True
+        used[area, threshold, target[winner]] = ~reusable[target[winner]]
+    return out
 
 
 def match_by_score(
@@ -248,11 +182,11 @@ def match_by_score(
     object_score = np.full(len(ground_truth), -np.inf)
     outcome = np.full(len(detections), -1, dtype=np.int8)
     if rule == "greedy":
-        matched = greedy_match(pairs, [iou], ignored[None], ignored)[0, 0]
-        hit = matched >= 0
-        outcome[pairs.order] = hit
-        outcome[pairs.order[hit]] = np.where(ignored[matched[hit]], -1, 1)
-        np.maximum.at(object_score, matched[hit], detections.scores[pairs.order[hit]])
+        hit = np.flatnonzero(greedy_match(pairs, [iou], ignored[None], ignored)[0, 0])
+        target, detection = pairs.target[hit], pairs.order[pairs.detection[hit]]
+        outcome[pairs.order] = 0
+        outcome[detection] = np.where(ignored[target], -1, 1)
+        np.maximum.at(object_score, target, detections.scores[detection])
     else:
         outcome[pairs.order] = 0
         detection = pairs.order[pairs.detection]
@@ -261,29 +195,3 @@ def match_by_score(
         outcome[detection[~ignored[pairs.target]]] = 1
         np.maximum.at(object_score, pairs.target, detections.scores[detection])
     return ScoredMatches(object_score=object_score, outcome=outcome)
-
-
-def _group_key(items: Detections | GroundTruth, num_classes: int) -> Array:
-    """One integer per image and class, or per image where `num_classes` is 0."""
-    return items.image * num_classes + items.category if num_classes else items.image
-
-
-def _iou(detection: Array, target: Array, crowd: Array) -> Array:
-    """IoU of rows of (x, y, width, height), in the order of operations of pycocotools' `bbIou`."""
-    end = np.minimum(detection[:, 2:] + detection[:, :2], target[:, 2:] + target[:, :2])
-    side = end - np.maximum(detection[:, :2], target[:, :2])
-    overlap = np.where((side > 0).all(1), side[:, 0] * side[:, 1], 0.0)
-    area = detection[:, 2] * detection[:, 3]
-    union = np.where(crowd, area, area + target[:, 2] * target[:, 3] - overlap)
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=overlap > 0)
-
-
-def _rounds(pairs: Pairs, candidates: Array, column_of: Array) -> list[Array]:
-    """Rows of the pairs, split by the place of their detection among its group's with a pair."""
-    if not len(candidates):
-        return []
-    # Ranks of one group ascend, so a group starts where the rank does not.
-    group = np.cumsum(pairs.rank == 0)[candidates]
-    turn = rank_in_group(group)[column_of]
-    order = np.argsort(turn, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(turn[order])) + 1)

@@ -1,8 +1,8 @@
 """The matches of a run by size, IoU threshold, class and falling score, ready to be counted.
 
-Naming convention: A area ranges, T IoU thresholds, K classes, N images, D' detections, C those of
-them that overlap an object, S true positives over all A and T, Q segments: the triples of A, T and
-K that have any, U steps.
+Naming convention: A area ranges, T IoU thresholds, K classes, N images, D' detections, P pairs of
+one and an object, S true positives over all A and T, Q segments: the triples of A, T and K that
+have any, U steps.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from scipy.sparse import csr_array
 from scb_d2.data.reader.detections import Detections
 from scb_d2.data.reader.ground_truth import GroundTruth
 
-from .detection_matching import Pairs, find_pairs, match_candidates
-from .ordering import sorted_by_score
+from .detection_matching import greedy_match
+from .ordering import sorted_by_score, stable_order
+from .pairs import Pairs, find_pairs
 
 __all__ = ["IOU_THRESHOLDS", "MAX_DETECTIONS", "RankedMatches"]
 
@@ -97,56 +98,56 @@ class RankedMatches:
         if pairs is None:
             pairs = find_pairs(ground_truth, detections, IOU_THRESHOLDS[0])
         pairs = pairs.first(MAX_DETECTIONS[-1])
-        candidate, matched = match_candidates(pairs, IOU_THRESHOLDS, ignored, ground_truth.ignored)
+        taken = greedy_match(pairs, IOU_THRESHOLDS, ignored, ground_truth.ignored)
 
         # COCO sorts the detections of a class by score, ties by image and place in it.
-        category = detections.category[pairs.order]
-        place = sorted_by_score(detections.scores[pairs.order], category)
-        image, category = detections.image[pairs.order][place], category[place]
-        box_area = detections.area[pairs.order][place]
+        score_rank = detections.score_rank.take(pairs.order)
+        place = sorted_by_score(score_rank, detections.category.take(pairs.order))
+        shown = pairs.order.take(place)
+        image, category = detections.image.take(shown), detections.category.take(shown)
+        box_area = detections.area.take(shown)
         if area_scales is not None:
             box_area = box_area * area_scales[image]
         in_range = _within(box_area, ranges)
         column = np.empty_like(place)
         column[place] = np.arange(len(place))
-        column = column[candidate]
-        by_score = np.argsort(column)
-        column, matched = column[by_score], matched[:, :, by_score]  # (C,), (A, T, C)
+        column = column.take(pairs.detection)
+        by_score = stable_order(column)
+        column, taken = column.take(by_score), taken.take(by_score, 2)  # (P,), (A, T, P)
 
-        # Index -1, where no object is taken, meets the last entry.
-        real = np.pad(~ignored, ((0, 0), (0, 1)))
-        right = np.stack([row.take(m) for row, m in zip(real, matched, strict=True)])
-        own = in_range[:, None, column]
+        real = ~ignored.take(pairs.target.take(by_score), 1)
+        right = taken & real[:, None]
         # Right or not in its own range, or neither: false where something ignored is taken.
-        change = np.where(right, ~own, own & (matched >= 0))
+        change = taken & (real != in_range.take(column, 1))[:, None]
         step = right.any(axis=1)
 
-        num_areas, num_thresholds, num_columns = matched.shape
+        num_areas, num_thresholds, num_columns = taken.shape
         num_classes, num_images = ground_truth.num_classes, ground_truth.num_images
-        classes, images = category[column], image[column]
+        classes, images = category.take(column), image.take(column)
         class_start = np.searchsorted(classes, np.arange(num_classes))
-        steps_before, changes_before = (np.append(0, np.cumsum(x)) for x in (step, change))
+        steps_before = np.append(0, np.cumsum(step))
         cell, changed = np.flatnonzero(right), np.flatnonzero(change)
         row, at = np.divmod(cell, num_columns)  # row: range and threshold as one number
-        tp_class, area = classes[at], row // num_thresholds
+        tp_class, area = classes.take(at), row // num_thresholds
         segment = row * num_classes + tp_class
         start = np.flatnonzero(np.diff(segment, prepend=-1))
+        first_cell = row[start] * num_columns + class_start[tp_class[start]]
         area_start = np.arange(num_areas)[:, None] * num_columns
-        less = ~right.ravel()[changed]
+        less = ~right.ravel().take(changed)
         return cls(
             shape=(num_areas, num_thresholds, num_classes),
             objects=_objects(ground_truth, ignored),
             steps=_steps(step, column, in_range, image, category, num_images),
             first_step=steps_before[(area_start + class_start).ravel()],
-            change_image=images[changed % num_columns] + num_images * less,
+            change_image=images.take(changed % num_columns) + num_images * less,
             segment=segment[start],
             segment_class=area[start] * num_classes + tp_class[start],
             segment_start=start,
-            segment_change=changes_before[row[start] * num_columns + class_start[tp_class[start]]],
-            tp_image=images[at],
-            tp_rank=pairs.rank[place][column][at],
-            tp_step=steps_before[area * num_columns + at + 1],
-            tp_change=changes_before[cell + 1],
+            segment_change=np.searchsorted(changed, first_cell),
+            tp_image=images.take(at),
+            tp_rank=pairs.rank.take(pairs.detection).take(by_score).take(at),
+            tp_step=steps_before.take(area * num_columns + at + 1),
+            tp_change=np.searchsorted(changed, cell, side="right"),
         )
 
     @property
@@ -190,8 +191,8 @@ def _steps(
     """Detections between true positives; see :class:`RankedMatches`.
 
     Args:
-        step: (A, C) bool, the true positives at any threshold.
-        column: (C,) their places among all detections.
+        step: (A, P) bool, the true positives at any threshold.
+        column: (P,) the places of their detections among all, ascending.
         in_range: (A, D') bool, the ranges that hold the detections' own areas.
         image: (D',) of the detections.
         category: (D',) likewise.
@@ -201,12 +202,13 @@ def _steps(
     for ends_here, counts in zip(step, in_range, strict=True):
         ends = column[ends_here]
         shown = np.flatnonzero(counts)
-        row = np.searchsorted(ends, shown)
+        before = np.cumsum(np.bincount(ends + 1, minlength=len(image) + 1))
+        row = before.take(shown)
         # Behind the last true positive of its class a detection counts for nothing.
-        kept = row < len(ends)
-        kept[kept] = category[ends[row[kept]]] == category[shown[kept]]
-        images.append(image[shown[kept]])
-        lengths.append(np.bincount(row[kept], minlength=len(ends)))
+        kept = np.append(category.take(ends), -1).take(row) == category.take(shown)
+        row, shown = row[kept], shown[kept]
+        images.append(image.take(shown))
+        lengths.append(np.bincount(row, minlength=len(ends)))
     indices = np.concatenate(images).astype(np.int32)
     starts = np.r_[0, np.cumsum(np.concatenate(lengths))].astype(np.int32)
     data = np.ones(len(indices), dtype=np.int32)

@@ -22,7 +22,8 @@ from scb_d2.data.reader.ground_truth import GroundTruth
 from scb_d2.errors import ConfigError
 
 from .average_precision import PrecisionTable
-from .detection_matching import MATCH_RULES, ScoredMatches, find_pairs, match_by_score
+from .detection_matching import MATCH_RULES, ScoredMatches, match_by_score
+from .pairs import find_pairs
 from .ranked_matches import IOU_THRESHOLDS
 from .recall_curve import RecallCurve, RecallTable
 from .size_bins import AREA_RULES, SizeBins, object_areas

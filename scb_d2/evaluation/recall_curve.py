@@ -15,6 +15,7 @@ from scb_d2.data.reader.detections import Detections
 from scb_d2.data.reader.ground_truth import GroundTruth
 
 from .detection_matching import ScoredMatches
+from .ordering import sorted_by_score
 from .size_bins import SizeBins
 
 __all__ = ["RecallCurve", "RecallPoint", "RecallTable"]
@@ -123,15 +124,16 @@ class RecallTable:
         object_bin = bins.index(areas)
         found = real[matches.object_score[real] > -np.inf]
         found = found[np.argsort(-matches.object_score[found], kind="stable")]
-        by_score = np.argsort(-detections.scores, kind="stable")
-        outcome = matches.outcome[by_score]
+        by_score = sorted_by_score(detections.score_rank)
+        outcome = matches.outcome.take(by_score)
         right, wrong = (by_score[outcome == kind] for kind in (1, 0))
-        wrong_area = detections.area[wrong]
+        wrong_area = detections.area.take(wrong)
         if area_scales is not None:
             wrong_area = wrong_area * area_scales[detections.image[wrong]]
         hits = ScoredImages(-matches.object_score[found], ground_truth.image[found])
         true_positives, false_positives = (
-            ScoredImages(-detections.scores[x], detections.image[x]) for x in (right, wrong)
+            ScoredImages(-detections.scores.take(x), detections.image.take(x))
+            for x in (right, wrong)
         )
         images = ground_truth.image[real]
         return cls(
@@ -153,10 +155,10 @@ class RecallTable:
 
 
 def _by_size(items: ScoredImages, bin_index: Array, num_bins: int) -> list[ScoredImages]:
-    parts = [bin_index == b for b in range(num_bins)]
+    parts = (np.flatnonzero(bin_index == b) for b in range(num_bins))
     return [
         items,
-        *(ScoredImages(items.negative_scores[part], items.images[part]) for part in parts),
+        *(ScoredImages(items.negative_scores.take(x), items.images.take(x)) for x in parts),
     ]
 
 

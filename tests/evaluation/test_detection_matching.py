@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from scb_d2.data.reader.detections import load_detections
+from scb_d2.data.reader.detections import Detections, load_detections
 from scb_d2.data.reader.ground_truth import load_ground_truth
 from scb_d2.errors import ConfigError
-from scb_d2.evaluation import detection_matching as matching
-from scb_d2.evaluation.detection_matching import find_pairs, greedy_match, match_by_score
-from scb_d2.evaluation.ordering import sorted_by_score
+from scb_d2.evaluation import pairs as overlaps
+from scb_d2.evaluation.detection_matching import greedy_match, match_by_score
+from scb_d2.evaluation.ordering import ranges, sorted_by_score
+from scb_d2.evaluation.pairs import find_pairs
 
 from .scenes import annotations, coco_eval, oracle, random_scene, result
 
@@ -42,7 +43,7 @@ def test_all_matches_equal_pycocotools(seed):
     outside = (truth.area < ranges[:, :1]) | (truth.area > ranges[:, 1:])
     pairs = find_pairs(truth, detections, 0.5)
     thresholds = np.linspace(0.5, 0.95, 10)
-    matched = greedy_match(pairs, thresholds, truth.ignored | outside, truth.ignored)
+    taken = greedy_match(pairs, thresholds, truth.ignored | outside, truth.ignored)
 
     evaluation = coco_eval(data, results)
     expected = np.zeros((4, 10, len(results) + 1), dtype=int)
@@ -50,8 +51,14 @@ def test_all_matches_equal_pycocotools(seed):
         area = ranges.tolist().index([float(v) for v in row["aRng"]])
         # COCO numbers the detections from 1 in the order of the file.
         expected[area][:, row["dtIds"]] = row["dtMatches"]
-    ids = np.append(truth.object_ids, 0).astype(int)[matched]
-    np.testing.assert_array_equal(ids, expected[:, :, pairs.order + 1])
+    ids = np.zeros((4, 10, len(results)), dtype=int)
+    area, threshold, pair = np.nonzero(taken)
+    ids[area, threshold, pairs.order[pairs.detection[pair]]] = truth.object_ids[pairs.target[pair]]
+    np.testing.assert_array_equal(ids, expected[:, :, 1:])
+    # Both ways of matching had something to do.
+    group = np.cumsum(pairs.rank == 0)[pairs.detection]
+    chooses = np.isin(group, group[1:][np.diff(pairs.detection) == 0])
+    assert 0 < chooses.sum() < len(chooses)
 
 
 def test_of_two_detections_on_one_object_the_higher_score_wins():
@@ -120,7 +127,7 @@ def test_boxes_without_area_match_nothing_and_do_no_harm():
 def test_working_in_pieces_changes_nothing(monkeypatch):
     data, results = random_scene(3)
     whole = matches_of(data, results)[1]
-    monkeypatch.setattr(matching, "_PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr(overlaps, "_PAIRS_AT_ONCE", 7)
     pieces = matches_of(data, results)[1]
     np.testing.assert_array_equal(whole.object_score, pieces.object_score)
     np.testing.assert_array_equal(whole.outcome, pieces.outcome)
@@ -150,6 +157,18 @@ def test_pairs_that_are_given_change_nothing(iou, cap):
 @pytest.mark.parametrize("largest", [3, 70_000])
 def test_order_is_that_of_lexsort(largest):
     rng = np.random.default_rng(0)
-    scores, first, second = rng.integers(0, 3, 200) / 4, *rng.integers(0, largest + 1, (2, 200))
-    order = sorted_by_score(scores, first, second)
-    np.testing.assert_array_equal(order, np.lexsort((-scores, first, second)))
+    rank, first, second = rng.integers(0, largest + 1, (3, 200))
+    order = sorted_by_score(rank, first, second)
+    np.testing.assert_array_equal(order, np.lexsort((rank, first, second)))
+
+
+def test_scores_are_ranked_from_the_highest_and_equal_ones_together():
+    scores = np.array([0.5, 0.9, -0.0, 0.5, 0.0, 5e-324])
+    found = Detections(np.zeros(6, int), np.zeros(6, int), np.zeros((6, 4)), scores)
+    assert found.score_rank.tolist() == [1, 0, 3, 1, 3, 2]
+    assert Detections(*np.zeros((4, 0))).score_rank.tolist() == []
+
+
+def test_ranges_follow_one_another():
+    assert ranges(np.array([5, 0, 7]), np.array([2, 0, 3])).tolist() == [5, 6, 7, 8, 9]
+    assert ranges(np.zeros(0, int), np.zeros(0, int)).tolist() == []

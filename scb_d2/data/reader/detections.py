@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -58,6 +59,15 @@ class Detections:
     def area(self) -> Array:
         """(D,) box areas in native square pixels."""
         return self.boxes[:, 2] * self.boxes[:, 3]
+
+    @cached_property
+    def score_rank(self) -> Array:
+        """(D,) int64, place of the score among all different ones, 0 for the highest."""
+        order = np.argsort(-self.scores)
+        ordered = self.scores.take(order)
+        rank = np.empty(len(order), dtype=np.int64)
+        rank[order] = np.cumsum(np.diff(ordered, prepend=ordered[:1]) != 0)
+        return rank
 
 
 def load_detections(
