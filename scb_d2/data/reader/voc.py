@@ -150,14 +150,14 @@ def read_voc(dirname: str | Path, split: str, class_names: Sequence[str]) -> Rec
     subject = f"The VOC data set {dirname} (split {split!r})"
     tally = Tally(subject, READING_RULES)
     classes = {name: index for index, name in enumerate(class_names)}
-    files = _image_files(os.path.join(dirname, "JPEGImages"))
+    image_file = _ImageFiles(os.path.join(dirname, "JPEGImages"))
     records: dict[str, dict[str, Any]] = {}
     count = 0
     for image_id in voc_image_ids(dirname, split):
         if image_id in records:
             tally.add("duplicate-image-id", f"image {image_id!r}")
             continue
-        file_name = os.path.join(dirname, "JPEGImages", files.get(image_id, f"{image_id}.jpg"))
+        file_name = image_file(image_id)
         record = {"file_name": file_name, "image_id": image_id, "annotations": []}
         records[image_id] = record
         path = _xml_path(dirname, image_id)
@@ -231,18 +231,32 @@ def _size(image: VocImage, file_name: str, tally: Tally) -> tuple[int | None, in
     return height, width
 
 
-def _image_files(folder: str) -> dict[str, str]:
-    """Image id to file name, of the images in a folder; .jpg before other suffixes."""
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return {}
-    found: dict[str, str] = {}
-    for name in names:
-        stem, suffix = os.path.splitext(name)
-        if suffix.lower() in IMAGE_SUFFIXES and (suffix == ".jpg" or stem not in found):
-            found[stem] = name
-    return found
+class _ImageFiles:
+    """Paths of images by their ids, which lack the suffix; .jpg before others."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._listed: dict[str, dict[str, str]] = {}
+
+    def __call__(self, image_id: str) -> str:
+        inner, stem = os.path.split(image_id)
+        folder = os.path.join(self.root, inner)
+        if inner not in self._listed:
+            self._listed[inner] = self._images(folder)
+        return os.path.join(folder, self._listed[inner].get(stem, f"{stem}.jpg"))
+
+    @staticmethod
+    def _images(folder: str) -> dict[str, str]:
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            return {}
+        found: dict[str, str] = {}
+        for name in names:
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() in IMAGE_SUFFIXES and (suffix == ".jpg" or stem not in found):
+                found[stem] = name
+        return found
 
 
 def _xml_path(dirname: str | Path, image_id: str) -> str:

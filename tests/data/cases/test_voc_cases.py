@@ -157,6 +157,18 @@ def test_images_of_any_format(suffix: str, tmp_path: Path) -> None:
     assert DatasetCatalog.get("odd")[0]["file_name"].endswith(f"1{suffix}")
 
 
+def test_images_in_folders_of_folders(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "voc")
+    for place, suffix in (("Annotations", "xml"), ("JPEGImages", "jpg")):
+        (folder / place / "day").mkdir()
+        shutil.move(folder / place / f"1.{suffix}", folder / place / "day")
+    (folder / "JPEGImages/day/1.jpg").rename(folder / "JPEGImages/day/1.tif")
+    (folder / "ImageSets/Main/val.txt").write_text("day/1\n2\n")
+    register_voc("odd", folder, "val", NAMES)
+    check_dataset("odd", headers=None).raise_first_error()
+    assert [len(r["annotations"]) for r in DatasetCatalog.get("odd")] == [3, 2]
+
+
 @pytest.mark.parametrize(
     "text", ["\ufeff1\n2\n3\n4", "1\n\n2\n  \n3 \n4\n\n", "1\r\n2\r\n3\r\n4\r\n"]
 )
