@@ -35,7 +35,7 @@ Array = NDArray[Any]
 
 _RECALL_POINTS = np.linspace(0.0, 1.0, 101)
 _AT_ONCE = 1 << 12  # true positives: what is made of them stays in a processor's cache
-_BLOCK = 64  # rows that are counted one after the other, in all blocks at once
+_BLOCK = 64  # most rows that are counted one after the other, in all blocks at once
 
 
 class PrecisionTable:
@@ -92,11 +92,11 @@ class PrecisionTable:
         """
         weights = self._weights(image_weights)
         out = self.ap_metrics(weights)
-        for limit in MAX_DETECTIONS:
-            recall, present = self.recall(limit, weights)
+        recalls, present = self.recalls(weights)
+        for limit, recall in zip(MAX_DETECTIONS, recalls, strict=True):
             out[f"AR{limit}"] = _mean(recall[:, 0], present[:, 0])
         for area, suffix in enumerate(size_suffixes(self.bin_names), start=1):
-            out[f"AR{suffix}"] = _mean(recall[:, area], present[:, area])
+            out[f"AR{suffix}"] = _mean(recalls[-1, :, area], present[:, area])
         return {name: float(value[0]) for name, value in out.items()}
 
     def ap_metrics(self, image_weights: Array) -> dict[str, Array]:
@@ -139,25 +139,31 @@ class PrecisionTable:
         present = objects.T.reshape(-1, areas, classes) > 0
         return out.T.reshape(-1, *matches.shape), present
 
-    def recall(self, max_detections: int, image_weights: Array) -> tuple[Array, Array]:
-        """Recall with the first `max_detections` per image and class, as fractions.
+    def recalls(self, image_weights: Array) -> tuple[Array, Array]:
+        """Recall with the first `MAX_DETECTIONS` per image and class, as fractions.
 
         Args:
-            max_detections: of an image and class.
             image_weights: (B, N).
 
         Returns:
-            recall: (B, A, T, K) float64.
+            recalls: (limits, B, A, T, K) float64.
             present: (B, A, K) bool, classes that have objects.
         """
         matches = self.matches
         areas, thresholds, classes = matches.shape
         objects = (matches.objects @ image_weights.T).T.reshape(-1, areas, 1, classes)
-        kept = matches.tp_rank < max_detections
-        image, segment = matches.tp_image[kept], matches.tp_segment[kept]
+        limit = np.searchsorted(MAX_DETECTIONS, matches.tp_rank, side="right")
         size = areas * thresholds * classes
-        found = np.stack([np.bincount(segment, row[image], size) for row in image_weights])
-        return found.reshape(-1, *matches.shape) / np.maximum(objects, 1), objects[:, :, 0] > 0
+        cell = limit * size + matches.tp_segment
+        counts = np.stack(
+            [
+                np.bincount(cell, row.take(matches.tp_image), len(MAX_DETECTIONS) * size)
+                for row in image_weights
+            ],
+            axis=1,
+        )
+        found = counts.reshape(len(MAX_DETECTIONS), -1, *matches.shape).cumsum(0)
+        return found / np.maximum(objects, 1), objects[:, :, 0] > 0
 
     def _weights(self, image_weights: Array | None) -> Array:
         """(B, N) int32."""
@@ -244,7 +250,7 @@ def _running(counts: Array) -> Array:
     """Cumulative counts along the first axis, from 0: (n + 1, B) of (n, B), int32."""
     blocks, out = _blocks((len(counts) + 1, counts.shape[1]), np.int32)
     out[1:] = counts
-    for row in range(1, _BLOCK):
+    for row in range(1, blocks.shape[1]):
         blocks[:, row] += blocks[:, row - 1]
     blocks[1:] += np.cumsum(blocks[:-1, -1], axis=0, dtype=np.int32)[:, None]
     return out
@@ -252,20 +258,21 @@ def _running(counts: Array) -> Array:
 
 def _raise_to_later(blocks: Array) -> None:
     """Raise the values >= 0 of rows in blocks to the maximum of each and all that follow it."""
-    for row in range(_BLOCK - 1, 0, -1):
+    for row in range(blocks.shape[1] - 1, 0, -1):
         np.maximum(blocks[:, row - 1], blocks[:, row], out=blocks[:, row - 1])
     later = np.maximum.accumulate(blocks[:0:-1, 0], axis=0)[::-1]
     np.maximum(blocks[:-1], later[:, None], out=blocks[:-1])
 
 
 def _blocks(shape: tuple[int, ...], dtype: type) -> tuple[Array, Array]:
-    """Zeros in blocks of rows, (n, _BLOCK, B), and a view of them in `shape`, (length, B).
+    """Zeros in blocks of rows, (n, at most _BLOCK, B), and a view of them in `shape`, (length, B).
 
     A step from row to row of all blocks at once, then from block to block, is several times faster
-    than NumPy's and PyTorch's cumulative functions along the first axis.
+    than NumPy's and PyTorch's cumulative functions along the first axis, but for few columns.
     """
     length, width = shape
-    blocks: Array = np.zeros((-(-length // _BLOCK), _BLOCK, width), dtype)
+    rows = min(_BLOCK, width)
+    blocks: Array = np.zeros((-(-length // rows), rows, width), dtype)
     return blocks, blocks.reshape(-1, width)[:length]
 
 

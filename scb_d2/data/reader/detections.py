@@ -143,9 +143,18 @@ def _detections(columns: Columns, ground_truth: GroundTruth, name: str) -> Detec
         raise DataError(
             f"{name}: result {bad[0]} has the score {scores[bad[0]]}; it must be finite."
         )
-    sizes = ground_truth.image_sizes[image]
-    _refuse_outside(boxes, sizes, columns, name)
-    _refuse_corners(boxes, sizes, name)
+    limits = (ground_truth.image_sizes + _OUTSIDE_TOLERANCE).take(image, 0)
+    ends = boxes[:, :2] + boxes[:, 2:]
+    outside = np.flatnonzero(_either(boxes[:, :2] > limits) | _either(ends < -_OUTSIDE_TOLERANCE))
+    if len(outside):
+        first = outside[0]
+        width, height = ground_truth.image_sizes[image[first]]
+        raise DataError(
+            f"{name}: result {first} has the bbox {boxes[first].tolist()}, wholly outside its "
+            f"image {columns['image_id'][first]!r} of {width:g} x {height:g} pixels "
+            f"({len(outside)} such results); x, y, width, height in native pixels are needed."
+        )
+    _refuse_corners(boxes, np.flatnonzero(_either(ends > limits)), limits, name)
     if len(scores) and scores.max() > 1:
         logger.warning(
             "%s: has scores above 1, up to %g: at a score threshold of 1 and less all count.",
@@ -189,38 +198,30 @@ def _boxes(rows: list[Any], name: str) -> Array:
             f"{name}: result {number} has the bbox {rows[number]!r}; "
             "four numbers x, y, width, height are needed."
         ) from error
-    bad = np.flatnonzero(~np.isfinite(boxes).all(1) | (boxes[:, 2:] < 0).any(1))
-    if len(bad):
+    wrong = ~np.isfinite(boxes)
+    wrong[:, 2:] |= boxes[:, 2:] < 0
+    if wrong.any():
+        first = np.flatnonzero(wrong.any(1))[0]
         raise DataError(
-            f"{name}: result {bad[0]} has the bbox {boxes[bad[0]].tolist()}; x, y, width, height "
+            f"{name}: result {first} has the bbox {boxes[first].tolist()}; x, y, width, height "
             "must be finite, width and height not negative."
         )
     return boxes
 
 
-def _refuse_outside(boxes: Array, sizes: Array, columns: Columns, name: str) -> None:
-    # Comparisons with NaN (an image of unknown size) are False: nothing is refused there.
-    outside = (boxes[:, :2] > sizes + _OUTSIDE_TOLERANCE).any(1)
-    outside |= (boxes[:, :2] + boxes[:, 2:] < -_OUTSIDE_TOLERANCE).any(1)
-    bad = np.flatnonzero(outside)
-    if len(bad):
-        first = bad[0]
-        width, height = sizes[first]
-        raise DataError(
-            f"{name}: result {first} has the bbox {boxes[first].tolist()}, wholly outside its "
-            f"image {columns['image_id'][first]!r} of {width:g} x {height:g} pixels "
-            f"({len(bad)} such results); x, y, width, height in native pixels are needed."
-        )
+def _either(sides: Array) -> Array:
+    """(D,) of (D, 2) bool. NaN, an image of unknown size, compares as False: nothing is refused."""
+    return sides[:, 0] | sides[:, 1]
 
 
-def _refuse_corners(boxes: Array, sizes: Array, name: str) -> None:
+def _refuse_corners(boxes: Array, leaving: Array, limits: Array, name: str) -> None:
     """Refuse boxes of which many leave their image, but none as corners."""
-    leaves = ((boxes[:, :2] + boxes[:, 2:]) > sizes + _OUTSIDE_TOLERANCE).any(1)
-    corners = (boxes[:, :2] <= boxes[:, 2:]) & (boxes[:, 2:] <= sizes + _OUTSIDE_TOLERANCE)
-    if leaves.sum() >= max(_MANY_OUTSIDE, _OUTSIDE_SHARE * len(boxes)) and corners.all():
-        first = np.flatnonzero(leaves)[0]
+    if len(leaving) < max(_MANY_OUTSIDE, _OUTSIDE_SHARE * len(boxes)):
+        return
+    if ((boxes[:, :2] <= boxes[:, 2:]) & (boxes[:, 2:] <= limits)).all():
+        first = leaving[0]
         raise DataError(
             f"{name}: has boxes that leave their image, but fit as corners [x1, y1, x2, y2]: "
-            f"{leaves.sum()} (result {first} with the bbox {boxes[first].tolist()}); x, y, width, "
+            f"{len(leaving)} (result {first} with the bbox {boxes[first].tolist()}); x, y, width, "
             "height are needed."
         )
