@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
+from scb_d2.data.images import read_image
 from scb_d2.data.reader.detections import Detections
 from scb_d2.data.reader.ground_truth import GroundTruth
 from scb_d2.visualization.boxes import draw_boxes
@@ -88,11 +89,11 @@ def _xyxy(boxes: Array) -> Array:
 
 
 def _pixels(ground_truth: GroundTruth, image: int, image_root: Path | None) -> Array:
-    """RGB pixels, or plain grey of the image's size where there is no photograph."""
+    """RGB pixels, or plain grey of the image's size where no photograph can be read."""
     name = ground_truth.file_names[image]
-    path = (image_root or Path()) / name
-    if name and path.is_file():
-        return np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+    with suppress(OSError):
+        if name:
+            return read_image(str((image_root or Path()) / name))
     size = ground_truth.image_sizes[image]
     if np.isnan(size).any():
         boxes = ground_truth.boxes[ground_truth.image == image]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from scb_d2.errors import ConfigError
 
-from .reader.images import refuse_pipe
+from .reader.images import one_kind_of_error, refuse_pipe
 
 __all__ = ["check_pixel_range", "is_deep", "read_image", "vanishes"]
 
@@ -36,14 +36,15 @@ def read_image(
         (H, W, C) array, uint8 for RGB and BGR.
 
     Raises:
-        OSError: the file is missing or no image; as Pillow, also SyntaxError and ValueError.
+        OSError: the file is missing or no whole image.
     """
     refuse_pipe(path)
-    with PathManager.open(path, "rb") as file:
+    with PathManager.open(path, "rb") as file, one_kind_of_error():
         image = _apply_exif_orientation(Image.open(file))
-        if is_deep(image.mode):
-            image = _scaled(np.asarray(image, dtype=np.float64), pixel_range)
-        return convert_PIL_to_numpy(image, image_format)
+        image.load()
+    if is_deep(image.mode):
+        image = _scaled(np.asarray(image, dtype=np.float64), pixel_range)
+    return convert_PIL_to_numpy(image, image_format)
 
 
 def is_deep(mode: str) -> bool:

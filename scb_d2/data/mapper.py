@@ -14,7 +14,7 @@ from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import SizeMismatchError
 from detectron2.utils.registry import Registry
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from scb_d2.errors import ConfigError, DataError
 
@@ -72,7 +72,7 @@ def readable_image_errors(dataset_dict: dict[str, Any]) -> Iterator[None]:
             f"{where} is {width} x {height} pixels (turned as its EXIF tag asks) and is "
             f"annotated as {annotated}."
         ) from error
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except OSError as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageError(f"{where} cannot be read: {reason.rstrip('.')}.") from error
 

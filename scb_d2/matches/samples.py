@@ -38,7 +38,7 @@ def draw_samples(samples: Sequence[ImageMatches], folder: Path) -> tuple[dict[st
             continue
         try:
             pixels = read_image(sample.file_name)
-        except (OSError, ValueError, SyntaxError):
+        except OSError:
             missing.append(str(sample.image_id))
             continue
         name = f"matches_sample_{len(drawn) + 1}.png"

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from scb_d2.data import images
 from scb_d2.data.reader.images import IMAGE_SUFFIXES, is_image_file
@@ -59,6 +59,6 @@ def read_image(path: str, pixel_range: Sequence[float] = ()) -> np.ndarray:
         raise DataError(f"the image {path} does not exist.") from None
     except UnidentifiedImageError:
         raise DataError(f"{path} is no image of a known format.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except OSError as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise DataError(f"the image {path} cannot be read: {reason.rstrip('.')}.") from None

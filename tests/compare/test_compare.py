@@ -71,6 +71,16 @@ def test_a_large_difference_is_found_and_written(runs, tmp_path, capsys):
     assert "http" not in page
 
 
+def test_photographs_that_cannot_be_read_are_drawn_as_grey(runs, tmp_path):
+    (tmp_path / "photographs").mkdir()
+    for n in range(1, 41):
+        (tmp_path / "photographs" / f"{n}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    out = tmp_path / "out"
+    flags = ["--pictures", "1", "--images", str(tmp_path / "photographs")]
+    assert main(command(runs, out, *flags)) == 0
+    assert (out / "pictures" / "01.png").is_file()
+
+
 def test_values_are_those_of_scb_d2_recall(runs):
     arms = load_arms(runs["base"], runs["cand"])
     recall = RecallSettings(fp_per_image=(1.0,))

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from scb_d2.data.images import is_deep
-from scb_d2.data.reader.images import header_size, open_image, orientation
+from scb_d2.data.reader.images import read_header
 from scb_d2.data.reader.records import Records
 from scb_d2.data.reader.tally import Finding, Rules, Tally
 
@@ -93,13 +93,11 @@ def _look_at(
     path: str, annotated: tuple[float | None, float | None], needs: Needs, tally: Tally
 ) -> None:
     try:
-        with open_image(path) as image:
-            turned, mode = orientation(image), image.mode
-        size = header_size(path) if turned not in _PLAIN else image.size
+        size, mode, turned = read_header(path)
     except UnidentifiedImageError:
         tally.add("unreadable-image", f"{path}: no image of a known format")
         return
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except OSError as error:
         reason = getattr(error, "strerror", None) or str(error)
         tally.add("unreadable-image", f"{path}: {' '.join(reason.split()).rstrip('.')}")
         return

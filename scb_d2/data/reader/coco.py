@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.utils.file_io import PathManager
-from PIL import Image
 
 from scb_d2.errors import DataError
 from scb_d2.utils.garbage import collection_paused
@@ -220,7 +219,7 @@ def _size_of_file(path: str, tally: Tally) -> tuple[int | None, int | None]:
     """Width and height, where the annotations give none."""
     try:
         size = header_size(path)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except OSError:
         return None, None
     tally.add("size-from-image", path)
     return size

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from PIL import ExifTags, Image
@@ -13,11 +16,12 @@ from .tally import Tally
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "Header",
     "header_size",
     "image_path",
     "is_image_file",
-    "open_image",
-    "orientation",
+    "one_kind_of_error",
+    "read_header",
     "refuse_pipe",
 ]
 
@@ -29,26 +33,52 @@ IMAGE_SUFFIXES = (
 _QUARTER_TURNS = (5, 6, 7, 8)
 
 
+class Header(NamedTuple):
+    """What an image file says of itself before its pixels.
+
+    Attributes:
+        size: width and height, turned as its EXIF tag asks.
+        mode: Pillow's.
+        orientation: the EXIF tag's number, None where there is none.
+    """
+
+    size: tuple[int, int]
+    mode: str
+    orientation: int | None
+
+
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """The header of an image file, without decoding it.
+
+    Raises:
+        OSError: the file is missing, no image or no file.
+    """
+    with one_kind_of_error():
+        refuse_pipe(path)
+        with Image.open(path) as image:
+            turned = _orientation(image)
+            width, height = image.size
+            size = (height, width) if turned in _QUARTER_TURNS else (width, height)
+            return Header(size, image.mode, turned)
+
+
 def header_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Width and height of an image file, turned as its EXIF tag asks, without decoding it.
+    """Width and height as :func:`read_header` gives them, which raises the same."""
+    return read_header(path).size
 
-    Raises:
-        OSError: the file is missing or no image; as Pillow, also SyntaxError and ValueError.
+
+@contextmanager
+def one_kind_of_error() -> Iterator[None]:
+    """Let Pillow raise ``OSError`` alone for files that are broken.
+
+    Its decoders raise SyntaxError, ValueError, RuntimeError and others, MemoryError for absurd numbers.
     """
-    with open_image(path) as image:
-        width, height = image.size
-        return (height, width) if orientation(image) in _QUARTER_TURNS else (width, height)
-
-
-def open_image(path: str | os.PathLike[str]) -> Image.Image:
-    """Pillow's ``Image.open`` of a file, which reads the header alone.
-
-    Raises:
-        OSError: the file is missing, no image or no file; as Pillow, also SyntaxError and
-            ValueError.
-    """
-    refuse_pipe(path)
-    return Image.open(path)
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
 def refuse_pipe(path: str | os.PathLike[str]) -> None:
@@ -66,7 +96,7 @@ def refuse_pipe(path: str | os.PathLike[str]) -> None:
         raise OSError(errno.EINVAL, "it is a pipe, a socket or a device", str(path))
 
 
-def orientation(image: Image.Image) -> int | None:
+def _orientation(image: Image.Image) -> int | None:
     """The EXIF orientation of an image that is open."""
     # Pillow decodes a whole PNG to look for EXIF data behind the pixels.
     if image.format == "PNG" and "exif" not in image.info:

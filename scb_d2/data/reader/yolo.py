@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.structures import BoxMode
-from PIL import Image
 
 from scb_d2.errors import DataError
 
@@ -186,7 +185,7 @@ def _size(file_name: str, tally: Tally) -> tuple[int, int] | None:
     except FileNotFoundError:
         tally.add("missing-image", file_name)
         return None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except OSError:
         tally.add("unreadable-image-size", file_name)
         return None
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from scb_d2.data.reader.coco import read_coco
 from scb_d2.data.reader.ground_truth import coco_of
-from scb_d2.data.reader.images import open_image
+from scb_d2.data.reader.images import one_kind_of_error, refuse_pipe
 from scb_d2.errors import ConfigError, DataError
 from scb_d2.utils.files import staged_directory
 
@@ -167,13 +167,14 @@ def _write_images(
     for name, own in bar:
         path = root / name
         try:
-            with open_image(path) as opened:
+            refuse_pipe(path)
+            with one_kind_of_error(), Image.open(path) as opened:
                 kind = _WRITTEN_AS.get(opened.format, opened.format)
                 image = ImageOps.exif_transpose(opened)
                 image.load()
         except FileNotFoundError:
             raise DataError(f"the image {path} does not exist.") from None
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except OSError as error:
             raise DataError(f"the image {path} cannot be read: {error}.") from None
         if image.size != sizes[name]:
             width, height = sizes[name]

@@ -1,15 +1,20 @@
-"""Which paths in a folder are images, and what is never opened."""
+"""Which paths in a folder are images, what is never opened, and what broken files raise."""
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from scb_d2.config import get_cfg
+from scb_d2.data import images
 from scb_d2.data.mapper import ImageError, build_mapper
 from scb_d2.data.reader.images import header_size, is_image_file
 from scb_d2.errors import DataError
@@ -77,3 +82,55 @@ def test_the_mapper_names_them_too(endless: Path) -> None:
     assert str(refused.value) == (
         f"The image {image} (image_id 2) cannot be read: it is a pipe, a socket or a device."
     )
+
+
+BROKEN = {
+    # A ValueError of Pillow when it is opened, one when it is decoded, a TypeError.
+    "depth.png": ("PNG", 11, 0),
+    "depth.bmp": ("BMP", 30, 1),
+    "offset.tif": ("TIFF", 72, 2),
+    "empty.jpg": b"",
+    "page.png": b"<html></html>",
+}
+
+
+@pytest.fixture(params=BROKEN)
+def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A file that is whole but for the value of one byte, or no image at all."""
+    content = BROKEN[request.param]
+    if isinstance(content, tuple):
+        kind, place, value = content
+        content = bytearray(_saved(kind))
+        content[place] = value
+    path = tmp_path / request.param
+    path.write_bytes(content)
+    return path
+
+
+def test_broken_images_are_named(broken: Path) -> None:
+    with pytest.raises(OSError):
+        images.read_image(str(broken))
+    with pytest.raises(DataError, match=broken.name):
+        read_image(str(broken))
+    record = {"file_name": str(broken), "image_id": 1, "annotations": []}
+    with pytest.raises(ImageError, match=rf"^The image .*{broken.name} \(image_id 1\) "):
+        build_mapper(get_cfg(), True)(record)
+
+
+def _saved(kind: str) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 16, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format=kind)
+    return file.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["BMP", "JPEG2000", "PNG", "PPM", "TIFF"])
+def test_whatever_is_broken_raises_one_kind_of_error(kind: str, tmp_path: Path) -> None:
+    whole, path = _saved(kind), tmp_path / "a"
+    for place in range(min(len(whole), 120)):
+        for value in (0, 1):
+            path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+            for read in (header_size, images.read_image):
+                with suppress(OSError):
+                    read(str(path))
