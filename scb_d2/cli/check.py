@@ -1,7 +1,8 @@
 """Check the data sets of a config before any training.
 
 Errors would stop a run; warnings and notes tell what training and evaluation will do with the
-data. Reads every annotation file and the header of every image file; writes nothing.
+data. Reads every annotation file and the header of every image file, with --decode its pixels too;
+writes nothing.
 """
 
 import argparse
@@ -18,10 +19,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="exit with 1 after warnings too, not only errors"
     )
-    parser.add_argument(
+    images = parser.add_mutually_exclusive_group()
+    images.add_argument(
         "--skip-images",
         action="store_true",
         help="do not open image files; that they exist is still checked",
+    )
+    images.add_argument(
+        "--decode",
+        action="store_true",
+        help="read the pixels of every image too, which finds files that break off",
     )
     add_overrides(parser)
 
@@ -31,7 +38,10 @@ def run(args: argparse.Namespace) -> int:
     from scb_d2.engine.config.data_report import check_config_data
 
     reports, disagreement = check_config_data(
-        args.config_file, args.opts, headers=0 if args.skip_images else None
+        args.config_file,
+        args.opts,
+        headers=0 if args.skip_images else None,
+        decode=args.decode,
     )
     counts = {"error": 0, "warning": 0, "note": 0}
     for report in reports:

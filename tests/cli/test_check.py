@@ -62,6 +62,22 @@ def test_warnings_fail_only_under_strict(check: Check, tmp_path: Path) -> None:
     assert check(entry, "--strict")[0] == 1
 
 
+def test_images_that_break_off_are_found_by_decoding(check: Check, tmp_path: Path) -> None:
+    entry = _coco(tmp_path)
+    assert check(entry, "--decode")[0] == 0
+    image = Path(entry["IMAGES"]) / "b.png"
+    image.write_bytes(image.read_bytes()[:-30])
+    assert check(entry)[0] == 0
+    status, out = check(entry, "--decode")
+    assert status == 1
+    assert (
+        "  error: The data set 'mine' names image files whose header is sound and whose pixels "
+        f"cannot be read: 1 ({image}: image file is truncated)."
+    ) in out.splitlines()
+    image.write_bytes(b"")  # its header is named, and named once
+    assert "1 error, " in check(entry, "--decode")[1]
+
+
 def test_all_errors_are_told_at_once(check: Check, tmp_path: Path) -> None:
     def change(content: dict) -> None:
         content["annotations"][0]["category_id"] = 9

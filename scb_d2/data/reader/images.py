@@ -71,7 +71,8 @@ def header_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 def one_kind_of_error() -> Iterator[None]:
     """Let Pillow raise ``OSError`` alone for files that are broken.
 
-    Its decoders raise SyntaxError, ValueError, RuntimeError and others, MemoryError for absurd numbers.
+    Its decoders raise SyntaxError, ValueError, RuntimeError and others, and MemoryError for
+    absurd numbers.
     """
     try:
         yield

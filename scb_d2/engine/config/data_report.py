@@ -12,7 +12,9 @@ from scb_d2.data.checks.datasets import (
     dataset_reports,
     raise_errors,
 )
+from scb_d2.data.checks.pixels import pixel_findings
 from scb_d2.data.checks.report import DatasetReport
+from scb_d2.data.reader.catalog import reading_once
 from scb_d2.errors import DataError
 from scb_d2.evaluation.build import check_evaluators
 
@@ -43,7 +45,11 @@ def check_run_data(cfg: CfgNode | DictConfig, *, train: bool) -> None:
 
 
 def check_config_data(
-    config_file: str, opts: Sequence[str] = (), headers: int | None = None
+    config_file: str,
+    opts: Sequence[str] = (),
+    headers: int | None = None,
+    *,
+    decode: bool = False,
 ) -> tuple[list[DatasetReport], str | None]:
     """Check every data set that a config trains or evaluates on.
 
@@ -51,6 +57,7 @@ def check_config_data(
         config_file: YAML or LazyConfig, a path or a name of Detectron2's model zoo.
         opts: overrides of its keys.
         headers: of how many image files of a data set the header is read; None: of all.
+        decode: whether the pixels of all images are read too.
 
     Returns:
         A report per data set, and a sentence where they do not fit each other or the model.
@@ -61,12 +68,14 @@ def check_config_data(
     path = find_config_file(config_file)
     if path.endswith(".py"):
         cfg = load_lazy_config(path, list(opts))
-        reports = lazy_dataset_reports(cfg, headers=headers)
-        check = check_lazy_agreement
+        report_on, check = lazy_dataset_reports, check_lazy_agreement
     else:
         cfg = load_config(path, opts)
-        reports = dataset_reports(cfg, headers=headers)
-        check = check_agreement
+        report_on, check = dataset_reports, check_agreement
+    with reading_once():
+        reports = report_on(cfg, headers=headers)
+        for report in reports if decode else ():
+            report.findings.extend(pixel_findings(report.name))
     try:
         # A file that cannot be read has no classes to compare; its own error is reported.
         check(cfg, [report for report in reports if not report.lacks_classes])
