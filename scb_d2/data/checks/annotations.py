@@ -97,7 +97,7 @@ class _Look:
         self.tally = Tally(records.subject, _RULES)
         self.used: set[int] = set()
         self.objects = self.fractional = self.as_corners = self.boxes = 0
-        self.without_keypoints = 0
+        self.without_keypoints = self.evaluated = 0
 
     def at(self, image: dict[str, Any]) -> None:
         name = f"image {image['image_id']!r}"
@@ -119,6 +119,7 @@ class _Look:
                 if key in seen:
                     self.tally.add("duplicate-object", f"{example} of {name}")
                 seen.add(key)
+            self.evaluated += not annotation["iscrowd"] and not annotation.get("difficult")
             if annotation.get("difficult"):
                 self.tally.add("difficult", example)
             if len(annotation["bbox"]) == 4:
@@ -201,6 +202,9 @@ class _Look:
         if self.training and not self.objects and not faulty:
             message = f"{self.records.subject} has no object to train on{self._why_no_object()}."
             found.append(Finding("error", "no-object", message))
+        elif self.evaluation and not self.evaluated and self.records.has_annotations and not faulty:
+            message = f"{self.records.subject} has no object to evaluate on: every AP will be nan."
+            found.append(Finding("warning", "nothing-to-evaluate", message))
         return found
 
     def _why_no_object(self) -> str:

@@ -64,7 +64,7 @@ def tile_dataset(
         UserError: an argument or a file is wrong; nothing is written then.
     """
     check_tiles(size, overlap, "--size", "--overlap")
-    parts = _parts(annotation_files)
+    parts = _parts(annotation_files, image_root)
     if test_share is not None:
         parts = _split(parts, test_share, seed)
     _check_output(Path(output), parts, annotation_files, image_root)
@@ -86,17 +86,17 @@ def tile_dataset(
     return sliced
 
 
-def _parts(files: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _parts(files: Sequence[str], image_root: str) -> dict[str, dict[str, Any]]:
     parts: dict[str, dict[str, Any]] = {}
     owner: dict[str, str] = {}
     for file in files:
-        name, records = Path(file).stem, read_coco(file, with_images=False)
+        name, records = Path(file).stem, read_coco(file, image_root)
         data = coco_of(records.refuse_faults())
         if name in parts:
             raise ConfigError(f"two of the annotation files are called {name}.json.")
         parts[name] = data
         for image in data["images"]:
-            image["file_name"] = _file_name(image, file)
+            image["file_name"] = _file_name(image, file, image_root)
             first = owner.setdefault(image["file_name"], file)
             if first != file:
                 raise DataError(
@@ -106,14 +106,15 @@ def _parts(files: Sequence[str]) -> dict[str, dict[str, Any]]:
     return parts
 
 
-def _file_name(image: Mapping[str, Any], file: str) -> str:
-    name = image.get("file_name")
-    if not isinstance(name, str) or not name or ".." in Path(name).parts or os.path.isabs(name):
+def _file_name(image: Mapping[str, Any], file: str, image_root: str) -> str:
+    """The name from the folder of the images on."""
+    name = os.path.relpath(image["file_name"], image_root)
+    if os.pardir in Path(name).parts:
         raise DataError(
-            f"{file}: the image {image.get('id')!r} needs a file_name below the folder of the "
+            f"{file}: the image {image['id']!r} needs a file_name below the folder of the "
             f"images; got {name!r}."
         )
-    return os.path.normpath(name)
+    return name
 
 
 def _split(parts: dict[str, dict[str, Any]], share: float, seed: int) -> dict[str, dict[str, Any]]:

@@ -268,6 +268,15 @@ def test_a_file_without_annotations_serves_for_inference_only(tmp_path: Path) ->
     assert all(f.severity == "note" for f in _check(json_file, training=False))
 
 
+def test_nothing_to_evaluate_is_a_warning(tmp_path: Path) -> None:
+    json_file = write_coco(tmp_path, lambda content: content.update(annotations=[]))
+    report = check_coco("mine", json_file, tmp_path / "images", training=False)
+    (warning,) = (f.message for f in report.findings if f.severity == "warning")
+    assert warning == (
+        f"The annotation file {json_file} has no object to evaluate on: every AP will be nan."
+    )
+
+
 def test_expected_classes(tmp_path: Path) -> None:
     json_file = write_coco(tmp_path)
     for expected, difference in (

@@ -161,6 +161,31 @@ def test_the_command_cuts_pixels_where_the_annotations_say(photographs, capsys):
     assert pixels[int(y), int(x)].tolist() == [70, 20, 1]
 
 
+def test_names_and_sizes_are_read_as_everywhere(photographs):
+    data, folder = json.loads(photographs.read_text()), photographs.parent
+    for image, spell in zip(
+        data["images"],
+        ("{0}/photos/1.png", "photos\\2.png", "photos%2F3.png", "photos/4.png"),
+        strict=True,
+    ):
+        image["file_name"] = spell.format(folder)
+        del image["width"], image["height"]
+    photographs.write_text(json.dumps(data))
+    assert tile(photographs, "--size", "50", "--overlap", "0") == 0
+    rows = json.loads((folder / "tiles" / "all.json").read_text())["images"]
+    assert {r["source_file_name"] for r in rows} == {f"photos/{n}.png" for n in range(1, 5)}
+    assert len(rows) == 16
+
+
+@pytest.mark.parametrize("name", ["../photos/1.png", "/photos/1.png"])
+def test_photographs_outside_their_folder_are_refused(photographs, capsys, name):
+    data = json.loads(photographs.read_text())
+    data["images"][0]["file_name"] = name
+    photographs.write_text(json.dumps(data))
+    assert tile(photographs, "--size", "50") == 1
+    assert "needs a file_name below the folder of the images; got " in capsys.readouterr().err
+
+
 def test_a_split_keeps_a_photographs_tiles_together(photographs):
     assert tile(photographs, "--size", "50", "--test-share", "0.25", "--seed", "3") == 0
     sources = [
