@@ -34,10 +34,7 @@ _MODULES = (
 _WITH_FIGURES = ("growth",)
 _REMARKS = {
     "evaluation": "On one thread, the bootstrap on two. Of recall and AP from files, reading the "
-    "results into Python's objects and checked columns alone takes about as long as all that "
-    "hotcoco does (0.42 s of the processor against 0.36 to 0.43 s; the annotations 0.11 s, "
-    "matching and tables 0.36 s): 1.5 would need a parser that fills columns. hotcoco tells its "
-    "matches only as Python's dictionaries, `eval_imgs`, which take 14 s here.",
+    "results takes more than half.",
 }
 
 
