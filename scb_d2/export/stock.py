@@ -22,7 +22,7 @@ from scb_d2.evaluation.coco_evaluator import SafeCOCOEvaluator
 from scb_d2.loss.scale_balanced_matcher import ScaleBalancedMatcher
 from scb_d2.modeling.class_names import CLASS_KEYS
 from scb_d2.modeling.stock_classes import is_twin, stock_class
-from scb_d2.utils.files import atomic_write
+from scb_d2.utils.files import atomic_write, make_output_folder
 from scb_d2.utils.nested import value_at
 from scb_d2.utils.tensors import load_tensors
 
@@ -65,7 +65,7 @@ def export_run(run: str, output: str, weights: str | None = None) -> tuple[str, 
         stock.train.init_checkpoint = exported
     else:
         stock.MODEL.WEIGHTS = exported
-    os.makedirs(output, exist_ok=True)
+    make_output_folder(output)
     target = os.path.join(output, CONFIG_FILE)
     with atomic_write(exported, "wb") as file:
         torch.save({"model": model.state_dict()}, file)

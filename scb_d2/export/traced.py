@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from scb_d2.errors import ConfigError
-from scb_d2.utils.files import atomic_write
+from scb_d2.utils.files import atomic_write, make_output_folder
 
 from .stock import stock_run
 
@@ -74,7 +74,7 @@ def export_traced(
             model.test_score_thresh = threshold
         content, detect = trace(detector, images[0])
         _check_detections(detector, detect, images, file_format)
-    os.makedirs(output, exist_ok=True)
+    make_output_folder(output)
     path = os.path.join(output, "model.onnx" if file_format == "onnx" else "model.ts")
     about = os.path.join(output, "model.json")
     with atomic_write(path, "wb") as file:

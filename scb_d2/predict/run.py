@@ -14,7 +14,7 @@ from PIL import Image
 
 from scb_d2.engine.config.load import find_config_file
 from scb_d2.errors import ConfigError, DataError
-from scb_d2.utils.files import atomic_write
+from scb_d2.utils.files import atomic_write, make_output_folder
 from scb_d2.visualization.boxes import draw_instances
 
 from .categories import Categories
@@ -97,7 +97,7 @@ def _predict(
         raise DataError(f"{path}: {error}") from None
     found = found[found.scores >= threshold]
     picture = draw_instances(image, found, predictor.categories.name)
-    os.makedirs(os.path.dirname(picture_path), exist_ok=True)
+    make_output_folder(os.path.dirname(picture_path))
     with atomic_write(picture_path, "wb") as file:
         Image.fromarray(picture).save(file, format="JPEG", quality=92)
     return found

@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ __all__ = [
     "PARTIAL_SUFFIX",
     "WholeFilePaths",
     "atomic_write",
+    "make_output_folder",
     "rename_whole",
     "staged_directory",
     "sync_file",
@@ -60,6 +62,24 @@ def sync_file(path: str | Path) -> None:
     """Wait until a closed local file is on the disk."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
+
+
+def make_output_folder(output: str | Path, name: str = "--output") -> None:
+    """Make a folder to write into, and those above it, if it is not there.
+
+    Args:
+        output: the folder.
+        name: what the user knows it by, for the message.
+
+    Raises:
+        UserError: it cannot be made, or not be written into.
+    """
+    try:
+        os.makedirs(output, exist_ok=True)
+        if not os.access(output, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UserError(f"{name} {output}: cannot be written ({error.strerror}).") from error
 
 
 @contextmanager

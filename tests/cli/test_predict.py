@@ -67,6 +67,13 @@ def test_any_kind_of_image_is_read(predict, tmp_path: Path, mode: str) -> None:
     assert (tmp_path / "out" / "a.jpg").is_file()
 
 
+def test_an_output_that_cannot_be_made_is_one_sentence(predict, tmp_path: Path) -> None:
+    output = save(tmp_path / "a.png") / "out"
+    done = predict(tmp_path / "a.png", output=output)
+    assert done.status == 1
+    assert done.err.strip() == f"--output {output}: cannot be written (Not a directory)."
+
+
 def test_exif_turns_the_image(predict, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # quarter turn

@@ -180,6 +180,8 @@ def test_refusals_are_one_sentence_and_write_nothing(tmp_path, capsys):
     (run / "config.yaml").write_text(text)
     (tmp_path / "file").write_text("")
     assert "is a file" in refused(capsys, run, "--output", tmp_path / "file")
+    below = tmp_path / "file" / "out"
+    assert refused(capsys, run, "--output", below).endswith("cannot be written (Not a directory).")
     given = ["--weights", run / "config.yaml"]
     assert "cannot be read" in refused(capsys, run, "--output", out, *given)
     torch.save([], tmp_path / "list.pth")

@@ -176,7 +176,8 @@ def _write_images(
         except FileNotFoundError:
             raise DataError(f"the image {path} does not exist.") from None
         except OSError as error:
-            raise DataError(f"the image {path} cannot be read: {error}.") from None
+            reason = (error.strerror or str(error)).rstrip(".")
+            raise DataError(f"the image {path} cannot be read: {reason}.") from None
         if image.size != sizes[name]:
             width, height = sizes[name]
             raise DataError(

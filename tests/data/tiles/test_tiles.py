@@ -304,6 +304,16 @@ def test_wrong_flags_give_one_sentence(photographs, capsys, flags, word):
     assert not (photographs.parent / "tiles").exists()
 
 
+def test_a_photograph_that_is_a_pipe_is_named(photographs, capsys):
+    image = photographs.parent / "photos" / "3.png"
+    image.unlink()
+    image.symlink_to("/dev/null")
+    assert tile(photographs, "--size", "50") == 1
+    assert capsys.readouterr().err.strip() == (
+        f"the image {image} cannot be read: it is a pipe, a socket or a device."
+    )
+
+
 def test_a_missing_photograph_leaves_nothing_behind(photographs, capsys):
     (photographs.parent / "photos" / "3.png").unlink()
     assert tile(photographs, "--size", "50") == 1
