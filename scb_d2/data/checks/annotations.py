@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from scb_d2.data.images import vanishes
@@ -17,6 +18,8 @@ __all__ = ["annotation_findings"]
 _OUTSIDE_TOLERANCE = 1.0
 # Boxes are taken for corners from this number and share of boxes outside their image on.
 _MANY_OUTSIDE, _OUTSIDE_SHARE = 4, 0.25
+# As many crowd regions, of COCO's own one in a hundred, are rather masks that a tool wrote as RLE.
+_MANY_CROWDS, _CROWD_SHARE = 10, 0.1
 
 _RULES: Rules = {
     "fractional-box": (
@@ -197,6 +200,9 @@ class _Look:
         if outside >= many and self.as_corners == self.boxes:
             self.tally.add("corner-box", first)
         found = self.tally.findings()
+        crowds = self.tally.count("crowd")
+        if crowds >= max(_MANY_CROWDS, _CROWD_SHARE * self.records.num_annotations):
+            found = [replace(f, severity="warning") if f.code == "crowd" else f for f in found]
         # Faulty annotations were left out, so that they say nothing of what is there.
         faulty = any(f.severity == "error" for f in self.records.tally.findings())
         if self.training and not self.objects and not faulty:

@@ -103,9 +103,9 @@ def places(
         )
     named = Path(os.path.expanduser(str(content.get("path") or ".")))
     beside = path.parent / named
-    root = beside if beside.is_dir() or not named.is_dir() else named
+    root = beside if os.path.isdir(beside) or not os.path.isdir(named) else named
     places = [_place(root, entry, tally) for entry in several]
-    if not root.is_dir():
+    if not os.path.isdir(root):
         moved = [_place(path.parent, entry, tally) for entry in several]
         if all(map(os.path.exists, moved)):
             tally.add("moved", str(named))

@@ -237,6 +237,19 @@ def test_objects_that_are_there_twice_are_a_warning(tmp_path: Path) -> None:
     assert warning.examples == ("annotation 3 of image 1",)
 
 
+@pytest.mark.parametrize(("others", "severity"), [(20, "warning"), (200, "note")])
+def test_many_crowds_are_a_warning(tmp_path: Path, others: int, severity: str) -> None:
+    def change(content: dict) -> None:
+        first = content["annotations"][0]
+        content["annotations"] += [
+            first | {"id": 10 + i, "iscrowd": int(i < 15), "bbox": [1, 2, 3, 1 + i / 10]}
+            for i in range(others)
+        ]
+
+    report = check_coco("mine", write_coco(tmp_path, change), tmp_path / "images")
+    assert [f.severity for f in report.findings if f.code == "crowd"] == [severity]
+
+
 def test_flat_boxes_are_one_warning_with_count_and_first_ids(tmp_path: Path) -> None:
     def change(content: dict) -> None:
         flat = content["annotations"][0] | {"bbox": [1, 2, 3, 0]}

@@ -162,6 +162,10 @@ def test_faults_of_labels_are_named(folder: Path, text: str, predicate: str) -> 
         ({"val": None}, "has no split 'val'; it has train."),
         ({"val": ""}, "has no split 'val'; it has train."),
         ({"val": ["images/val", ""]}, "or several of these; got ['images/val', '']."),
+        (
+            {"path": "x" * 300, "val": "nowhere"},
+            "/nowhere as its split 'val', which does not exist.",
+        ),
         ({"path": "/content/signs", "val": "nowhere"}, "names /content/signs/nowhere as its split"),
         ({"val": "nowhere"}, "nowhere as its split 'val', which does not exist."),
         ({"val": 3}, "give its split 'val' as a folder, a list of image files, or several of th"),
