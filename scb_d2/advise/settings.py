@@ -8,7 +8,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from torch import nn
 
-from scb_d2.engine.config.load import find_config_file, load_config
+from scb_d2.engine.config.load import find_config_file, merge_config
 from scb_d2.evaluation.build import evaluator_type
 
 from .finding import Change, Setting
@@ -163,7 +163,7 @@ def kind_of(model: nn.Module) -> str:
 def load_settings(
     config_file: str, opts: Sequence[str], model: nn.Module
 ) -> YamlSettings | LazySettings:
-    """Settings of the config that a detector was built from.
+    """Settings of the config that a detector was built from, as written: for any machine.
 
     Args:
         config_file: YAML or LazyConfig ``.py``; a path or a name of Detectron2's model zoo.
@@ -177,7 +177,7 @@ def load_settings(
     kind = kind_of(model)
     if path.endswith(".py"):
         return LazySettings.load(path, list(opts), kind, model)
-    return YamlSettings(load_config(path, [*opts, "MODEL.DEVICE", "cpu"]), kind, path)
+    return YamlSettings(merge_config(path, opts), kind, path)
 
 
 def value_text(value: Any) -> str:

@@ -14,7 +14,7 @@ from scb_d2.advise.finding import Change, Finding
 from scb_d2.advise.lazy_settings import LazySettings
 from scb_d2.advise.plan import plan_of
 from scb_d2.advise.run import Advice
-from scb_d2.advise.settings import YamlSettings, kind_of
+from scb_d2.advise.settings import YamlSettings, kind_of, load_settings
 from scb_d2.engine.config.lazy import load_lazy_config
 from scb_d2.engine.config.load import find_config_file, load_config
 from scb_d2.errors import ConfigError
@@ -63,6 +63,15 @@ def test_an_arm_without_an_advice_keeps_the_users_own_value(tmp_path):
     assert rates["as_is"] == 0.5 and rates["kind"] == 0.25
     text = advised_config(advised, str(tmp_path))
     assert yaml.safe_load(text)["SOLVER"] == {"BASE_LR": 0.25, "MAX_ITER": 7}
+
+
+def test_a_device_and_a_precision_stay_as_given_where_this_machine_lacks_them(tmp_path):
+    opts = ["MODEL.DEVICE", "cuda:7", "SOLVER.AMP.ENABLED", "True"]
+    settings = load_settings(RETINANET, opts, nn.Module())
+    advised = advice(settings, opts, finding(Change("SOLVER.BASE_LR", 0.25, "")))
+    text = yaml.safe_load(advised_config(advised, str(tmp_path)))
+    assert text["MODEL"]["DEVICE"] == "cuda:7"
+    assert text["SOLVER"]["AMP"] == {"ENABLED": True}
 
 
 def test_a_lower_score_is_shared_by_the_arms_though_a_higher_one_was_given(tmp_path):
