@@ -3,6 +3,7 @@
 import builtins
 import copy
 import os
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,14 +56,27 @@ def _run(path: str) -> DictConfig:
     imports = builtins.__import__
     try:
         return LazyConfig.load(path)
-    except SyntaxError as error:
-        reason = " ".join(str(error.__cause__ or error).split()).rstrip("!")
-        raise ConfigError(f"{path} is not valid Python: {reason}.") from None
     except Exception as error:
+        broken = _broken_file(error)
+        if broken is not None:
+            raise ConfigError(broken) from None
         place = _place(error, path)
         raise ConfigError(f"{place} raised {_reason(error)}.") from error
     finally:
         builtins.__import__ = imports  # Detectron2 leaves its own behind when a file raises
+
+
+def _broken_file(error: Exception) -> str | None:
+    """A sentence about a file that is no Python: the config's own or one that it imports."""
+    if not isinstance(error, SyntaxError):
+        return None
+    # Detectron2 parses a file before it is run, and names it in its own message alone.
+    told = re.match(r"Config file (.+) has syntax error", str(error))
+    wrong = error.__cause__ if told else error
+    file = told[1] if told else error.filename
+    if not isinstance(wrong, SyntaxError) or not os.path.isfile(file or ""):
+        return None
+    return f"{file}, line {wrong.lineno}, is not valid Python: {wrong.msg}."
 
 
 def _place(error: Exception, path: str) -> str:

@@ -174,7 +174,9 @@ def test_a_file_that_is_run_once_gives_configs_of_their_own(tiny_lazy: Path) -> 
     [
         ("train.model_ema = dict(enabled=True)", "train.model_ema is not supported"),
         ("optimizer = None", "does not define optimizer"),
-        ("def (", "is not valid Python"),
+        ("def (", r"tiny\.py, line \d+, is not valid Python: "),
+        ("return 1", r"tiny\.py, line \d+, is not valid Python: 'return' outside function\.$"),
+        ("eval('1 +')", r"tiny\.py, line \d+, raised SyntaxError: invalid syntax"),
         (
             "model.num_classes = clases",
             r"tiny\.py, line \d+, raised NameError: name 'clases' is",
@@ -194,6 +196,20 @@ def test_what_is_missing_or_unknown_is_refused(
 ) -> None:
     tiny_lazy.write_text(f"{tiny_lazy.read_text()}\n{addition}\n")
     with pytest.raises(ConfigError, match=sentence):
+        load_lazy_config(str(tiny_lazy))
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["from .base import lr", "from detectron2.config import *; LazyConfig.load_rel('base.py')"],
+)
+@pytest.mark.parametrize("wrong", ["lr = (", "return"])
+def test_an_imported_file_that_is_no_python_is_the_one_named(
+    tiny_lazy: Path, how: str, wrong: str
+) -> None:
+    (tiny_lazy.parent / "base.py").write_text(f"\n{wrong}\n")
+    tiny_lazy.write_text(f"{tiny_lazy.read_text()}\n{how}\n")
+    with pytest.raises(ConfigError, match=r"^\S*base\.py, line 2, is not valid Python: "):
         load_lazy_config(str(tiny_lazy))
 
 
