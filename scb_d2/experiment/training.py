@@ -71,7 +71,7 @@ def train_all(
         part: (i, n): every n-th run from the i-th on, for n processes that share a plan.
 
     Raises:
-        ConfigError: runs have several test sets, of which the plan names none.
+        ConfigError: runs have several test sets, of which the plan names none, or it names another.
         UserError: runs failed, said after the last one; or a folder holds a run of other settings.
     """
     ordered = [run for group in zip(*experiment.arms.values(), strict=True) for run in group]
@@ -111,15 +111,16 @@ def train_all(
 
 
 def _check_dataset(experiment: Experiment, run: TrainingRun, config: dict[str, Any]) -> None:
-    """Refuse several test sets of which none is chosen, which would show after the training."""
+    """Refuse none of several test sets, and one that is none of them, before the training."""
     key = run.kind.facts["test"]
     names = config.get(key) or ()
     names = [names] if isinstance(names, str) else names
-    if len(names) > 1 and experiment.compare.dataset not in names:
+    chosen = experiment.compare.dataset
+    if (len(names) > 1 or chosen is not None) and chosen not in names:
         raise ConfigError(
             f"{experiment.plan}: {run.arm} is tested on {', '.join(names)} ({key}), and arms are "
-            f"compared on one data set; name it as compare.dataset of the plan or by --dataset; "
-            f"got {experiment.compare.dataset!r}."
+            f"compared on one of these; name it as compare.dataset of the plan or by --dataset; "
+            f"got {chosen!r}."
         )
 
 

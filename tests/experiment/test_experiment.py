@@ -244,6 +244,12 @@ def test_malformed_plans_name_the_key(plan, changes, says):
     assert says in str(error.value)
 
 
+def test_a_data_set_that_no_run_is_tested_on_is_refused_before_the_training(plan):
+    other = plan(overrides={"DATASETS.TEST": ["one_val"]}, compare={"dataset": "cells_val"})
+    with pytest.raises(ConfigError, match=r"stock is tested on one_val .* got 'cells_val'"):
+        train_all(load_plan(other), silent, silent)
+
+
 def test_of_several_test_sets_one_is_named_before_the_training(plan):
     several = {"DATASETS.TEST": ["one_val", "two_val"]}
     for compare, got in (({}, "got None"), ({"dataset": "three"}, "got 'three'")):
