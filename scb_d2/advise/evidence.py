@@ -32,17 +32,17 @@ def evidence_sentence(kind: str) -> str:
         if parts
     ]
     return (
-        "Measured by this project (the loss against the stock one, 95 % intervals, "
-        f"docs/results.md), {', and '.join(told)}."
+        "Measured by this project (the loss against the stock one, 95 % intervals; what a constant "
+        f"weight does as well is in docs/results.md), {', and '.join(told)}."
     )
 
 
 def _told(entry: dict[str, Any]) -> str:
     lower, upper = entry["interval"]
     return (
-        f"{entry['detector']} on {entry['data']}, {entry['iterations']:,} iterations, "
-        f"{entry['seeds']} seeds: {entry['metric']} {entry['difference']:+.1f} "
-        f"[{lower:+.1f}, {upper:+.1f}]"
+        f"{entry['detector']} on {entry['data']} (plan {entry['plan']}), "
+        f"{entry['iterations']:,} iterations, {entry['seeds']} seeds: {entry['metric']} "
+        f"{entry['difference']:+.1f} [{lower:+.1f}, {upper:+.1f}]"
     )
 
 

@@ -190,6 +190,13 @@ def test_the_evidence_tells_pretrained_networks_from_those_trained_from_scratch(
     assert told.index("from scratch: ") < told.index("900 iterations") < told.index("shapes")
 
 
+def test_experiments_of_the_same_data_and_length_are_told_apart():
+    told = evidence_sentence("retinanet")
+    parts = [part.partition(" seeds: ")[0] for part in told.partition("), ")[2].split("; ")]
+    assert len(parts) == len(set(parts)) > 4
+    assert "laptop_retinanet_bccd_240)" in told and "constant weight" in told
+
+
 def test_a_detector_without_an_experiment_is_told_so():
     assert "No experiment" in evidence_sentence("other")
 
