@@ -67,12 +67,20 @@ def test_what_is_not_finite_stays_so(value: float, of: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("weight", "x"),
-    [((32, 16, 3, 3), (1, 32, 20, 20)), ((32, 32, 3, 3), (64, 32, 2, 2)), ((32, 32, 3, 3), (9, 9))],
+    ("weight", "x", "bias"),
+    [
+        ((32, 16, 3, 3), (1, 32, 20, 20), 32),
+        ((32, 32, 3, 3), (64, 32, 2, 2), 32),
+        ((32, 32, 3, 3), (9, 9), 32),
+        ((32, 32, 3, 3), (1, 32, 20, 20), 31),
+        ((32, 32, 3, 3), (1, 32, 20, 20), 1),
+    ],
 )
-def test_what_raises_an_error_raises_the_same(weight: tuple[int, ...], x: tuple[int, ...]) -> None:
+def test_what_raises_an_error_raises_the_same(
+    weight: tuple[int, ...], x: tuple[int, ...], bias: int
+) -> None:
     def convolve() -> Any:
-        return F.conv2d(torch.zeros(x), torch.zeros(weight))
+        return F.conv2d(torch.zeros(x), torch.zeros(weight), torch.zeros(bias))
 
     with pytest.raises(RuntimeError) as true:
         convolve()
