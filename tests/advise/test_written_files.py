@@ -74,6 +74,22 @@ def test_a_device_and_a_precision_stay_as_given_where_this_machine_lacks_them(tm
     assert text["SOLVER"]["AMP"] == {"ENABLED": True}
 
 
+def test_all_advice_with_the_loss_takes_the_loss_as_it_is_advised(tmp_path):
+    settings = yaml_settings(())
+    loss = {"MODEL.SCB.ENABLED": True, "MODEL.SCB.LOW_QUALITY": "reassign"}
+    advised = advice(
+        settings,
+        (),
+        finding(Change("SOLVER.BASE_LR", 0.25, ""), code="rate"),
+        finding(*settings.enable_scb("", "reassign"), code="scb"),
+    )
+    plan = yaml.safe_load(plan_of(advised, str(tmp_path), "runs"))
+    rate = {"SOLVER.BASE_LR": 0.25}
+    assert plan["arms"] == {"as_is": {}, "rate": rate, "scb": loss, "advised_scb": rate | loss}
+    assert plan["comparisons"] == [["rate", "advised_scb"]]
+    assert plan["compare"]["confirmatory"] == ["as_is", "rate"]
+
+
 def test_a_lower_score_is_shared_by_the_arms_though_a_higher_one_was_given(tmp_path):
     opts = ["MODEL.RETINANET.SCORE_THRESH_TEST", "0.05"]
     change = Change("MODEL.RETINANET.SCORE_THRESH_TEST", 0.01, "", evaluation=True)
