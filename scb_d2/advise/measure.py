@@ -157,7 +157,7 @@ def check_upright(model: nn.Module) -> None:
         )
 
 
-def threshold_of(geometry: AnchorGeometry) -> float | None:
+def _threshold_of(geometry: AnchorGeometry) -> float | None:
     """IoU from which an anchor is positive; None where another rule decides."""
     try:
         return positive_threshold(geometry.matcher)
@@ -235,7 +235,7 @@ def count_matches(
     input_sizes = np.concatenate(sizes)
     middle = input_sizes[np.argsort(input_sizes.prod(axis=1))[len(input_sizes) // 2]]
     return MatchCounts(
-        threshold=threshold_of(geometry),
+        threshold=_threshold_of(geometry),
         sizes=group,
         matches=matches,
         best_ious=best_ious,
