@@ -126,4 +126,13 @@ def _draw_shares(axis: Axes, metrics: Sequence[dict[str, float]], prefix: str) -
         ylabel="share of the loss (%)",
         ylim=(0, 100),
     )
-    axis.legend(loc="lower left", fontsize=9)
+    # Below the axis: within it a legend would hide the share of some size.
+    axis.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.14),
+        ncols=3,
+        frameon=False,
+        fontsize=8,
+        handlelength=1,
+        columnspacing=1,
+    )

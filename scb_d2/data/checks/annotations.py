@@ -18,7 +18,8 @@ __all__ = ["annotation_findings"]
 _OUTSIDE_TOLERANCE = 1.0
 # Boxes are taken for corners from this number and share of boxes outside their image on.
 _MANY_OUTSIDE, _OUTSIDE_SHARE = 4, 0.25
-# As many crowd regions, of COCO's own one in a hundred, are rather masks that a tool wrote as RLE.
+# As many crowd regions with a mask, of COCO's own one in a hundred, are rather objects whose mask a
+# tool wrote as RLE. Tiles have as many without one: objects that their borders cut off.
 _MANY_CROWDS, _CROWD_SHARE = 10, 0.1
 
 _RULES: Rules = {
@@ -100,7 +101,7 @@ class _Look:
         self.tally = Tally(records.subject, _RULES)
         self.used: set[int] = set()
         self.objects = self.fractional = self.as_corners = self.boxes = 0
-        self.without_keypoints = self.evaluated = 0
+        self.without_keypoints = self.crowd_masks = self.evaluated = 0
 
     def at(self, image: dict[str, Any]) -> None:
         name = f"image {image['image_id']!r}"
@@ -115,6 +116,7 @@ class _Look:
             self.used.add(annotation["category_id"])
             if annotation["iscrowd"]:
                 self.tally.add("crowd", example)
+                self.crowd_masks += isinstance(annotation.get("segmentation"), dict)
             elif trainable and all(annotation["bbox"][2:4]):  # empty ones are dropped
                 self.objects += 1
             if not annotation["iscrowd"] and all(annotation["bbox"][2:4]):
@@ -200,8 +202,7 @@ class _Look:
         if outside >= many and self.as_corners == self.boxes:
             self.tally.add("corner-box", first)
         found = self.tally.findings()
-        crowds = self.tally.count("crowd")
-        if crowds >= max(_MANY_CROWDS, _CROWD_SHARE * self.records.num_annotations):
+        if self.crowd_masks >= max(_MANY_CROWDS, _CROWD_SHARE * self.records.num_annotations):
             found = [replace(f, severity="warning") if f.code == "crowd" else f for f in found]
         # Faulty annotations were left out, so that they say nothing of what is there.
         faulty = any(f.severity == "error" for f in self.records.tally.findings())

@@ -237,10 +237,19 @@ def test_objects_that_are_there_twice_are_a_warning(tmp_path: Path) -> None:
     assert warning.examples == ("annotation 3 of image 1",)
 
 
-@pytest.mark.parametrize(("others", "severity"), [(20, "warning"), (200, "note")])
-def test_many_crowds_are_a_warning(tmp_path: Path, others: int, severity: str) -> None:
+@pytest.mark.parametrize(
+    ("others", "mask", "severity"),
+    [
+        (20, {"size": [30, 40], "counts": [0, 1200]}, "warning"),
+        (200, {"size": [30, 40], "counts": [0, 1200]}, "note"),
+        (20, [], "note"),  # as 'scb-d2 tile' writes objects that a border cuts off
+    ],
+)
+def test_many_crowds_with_masks_are_a_warning(
+    tmp_path: Path, others: int, mask: object, severity: str
+) -> None:
     def change(content: dict) -> None:
-        first = content["annotations"][0]
+        first = content["annotations"][0] | {"segmentation": mask}
         content["annotations"] += [
             first | {"id": 10 + i, "iscrowd": int(i < 15), "bbox": [1, 2, 3, 1 + i / 10]}
             for i in range(others)
