@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -95,6 +96,7 @@ def measure(device: str, quick: bool) -> Iterator[Ratio]:
     """Recall tables and AP against pycocotools and hotcoco; resamples against 20 s for 1,000."""
     if device != "cpu":
         return
+    os.environ["RAYON_NUM_THREADS"] = "1"  # hotcoco's, which takes all cores otherwise
     data = synthetic_data(200 if quick else 2000)
     results = synthetic_results(data, 100)
     truth = load_ground_truth(data)
