@@ -33,9 +33,9 @@ _MODULES = (
 )
 _WITH_FIGURES = ("growth",)
 _REMARKS = {
-    "evaluation": "On one thread, hotcoco too, the bootstrap on two. By itself hotcoco takes all cores: "
-    "on two, recall and AP from files took 1.6 to 1.9 times its time on the clock. Reading the "
-    "results is more than half of ours.",
+    "evaluation": "On one thread, hotcoco too, the bootstrap on two. By itself hotcoco takes all "
+    "cores: on two, recall and AP from files took 1.6 to 1.9 times its time on the clock. Reading "
+    "the results is more than half of ours.",
 }
 
 

@@ -154,5 +154,5 @@ def _bootstrap(images: int, resamples: int) -> Iterator[Ratio]:
     allowed = 20.0 * resamples / 1000
     name = f"bootstrap of one seed pair of {images} images, {resamples} resamples"
     label = f"{allowed:g} s, 20 for 1000"
-    yield from_pairs(f"{name}, time of the processor / {label}", [(busy, allowed)], "s", 1.0)
-    yield from_pairs(f"{name}, time on the clock / {label}", [(spent, allowed)], "s")
+    yield from_pairs(f"{name}, time of the processor / {label}", [(busy, allowed)], "s")
+    yield from_pairs(f"{name}, time on the clock / {label}", [(spent, allowed)], "s", 1.0)
