@@ -116,7 +116,7 @@ def _check_dataset(experiment: Experiment, run: TrainingRun, config: dict[str, A
     names = config.get(key) or ()
     names = [names] if isinstance(names, str) else names
     chosen = experiment.compare.dataset
-    if (len(names) > 1 or chosen is not None) and chosen not in names:
+    if names and (len(names) > 1 or chosen is not None) and chosen not in names:
         raise ConfigError(
             f"{experiment.plan}: {run.arm} is tested on {', '.join(names)} ({key}), and arms are "
             f"compared on one of these; name it as compare.dataset of the plan or by --dataset; "

@@ -71,7 +71,7 @@ MESSAGES = {
     "DSSD without the feature": "MODEL.SSD.IN_FEATURES must name maps of res3, res5, res6, res7, res8, d3, d5, d6, d7; got d3, d9.",
     "RefineDet without the feature": "there is no feature map 'p9', which MODEL.SSD.IN_FEATURES or MODEL.FSSD.FUSED_FEATURES names; there are conv4_3, conv5_3, fc7.",
     "RefineDet of other data": "The model has 4 classes and the data set 'mine' has 2: set MODEL.SSD.NUM_CLASSES to 2.",
-    "lazy not Python": "config.py is not valid Python: invalid syntax (<unknown>, line 1).",
+    "lazy not Python": "config.py, line 1, is not valid Python: invalid syntax.",
     "lazy without parts": "config.py does not define model, which train_net.py needs.",
     "lazy with an unknown key": "train.sed is not supported by train_net.py, which knows output_dir, init_checkpoint, max_iter, amp, ddp, checkpointer, eval_period, log_period, device, seed, cudnn_benchmark, best_metric, best_mode, patience, tiles.",
     "results missing": "The results file none.json does not exist.",
