@@ -104,18 +104,18 @@ def places(
     named = Path(os.path.expanduser(str(content.get("path") or ".")))
     beside = path.parent / named
     root = beside if os.path.isdir(beside) or not os.path.isdir(named) else named
-    places = [_place(root, entry, tally) for entry in several]
+    found = [_place(root, entry, tally) for entry in several]
     if not os.path.isdir(root):
         moved = [_place(path.parent, entry, tally) for entry in several]
         if all(map(os.path.exists, moved)):
             tally.add("moved", str(named))
-            root, places = path.parent, moved
-    for place in places:
+            root, found = path.parent, moved
+    for place in found:
         if not os.path.isdir(place) and not os.path.isfile(place):
             raise DataError(
                 f"The YOLO file {path} names {place} as its split {split!r}, which does not exist."
             )
-    return os.path.normpath(root), places
+    return os.path.normpath(root), found
 
 
 def _place(root: Path, entry: str, tally: Tally) -> str:
