@@ -19,6 +19,7 @@ from PIL import UnidentifiedImageError
 from scb_d2.errors import ConfigError, DataError
 
 from .images import check_pixel_range, read_image, vanishes
+from .reader.images import why_unreadable
 
 __all__ = [
     "MAPPER_REGISTRY",
@@ -73,8 +74,7 @@ def readable_image_errors(dataset_dict: dict[str, Any]) -> Iterator[None]:
             f"annotated as {annotated}."
         ) from error
     except OSError as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ImageError(f"{where} cannot be read: {reason.rstrip('.')}.") from error
+        raise ImageError(f"{where} cannot be read: {why_unreadable(error)}.") from error
 
 
 @MAPPER_REGISTRY.register()

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import UnidentifiedImageError
 
 from scb_d2.data import images
-from scb_d2.data.reader.images import IMAGE_SUFFIXES, is_image_file
+from scb_d2.data.reader.images import IMAGE_SUFFIXES, is_image_file, why_unreadable
 from scb_d2.errors import DataError
 
 __all__ = ["find_images", "read_image"]
@@ -60,5 +60,4 @@ def read_image(path: str, pixel_range: Sequence[float] = ()) -> np.ndarray:
     except UnidentifiedImageError:
         raise DataError(f"{path} is no image of a known format.") from None
     except OSError as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise DataError(f"the image {path} cannot be read: {reason.rstrip('.')}.") from None
+        raise DataError(f"the image {path} cannot be read: {why_unreadable(error)}.") from None

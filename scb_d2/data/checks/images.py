@@ -10,7 +10,7 @@ from typing import Any
 from PIL import UnidentifiedImageError
 
 from scb_d2.data.images import is_deep
-from scb_d2.data.reader.images import read_header
+from scb_d2.data.reader.images import read_header, why_unreadable
 from scb_d2.data.reader.records import Records
 from scb_d2.data.reader.tally import Finding, Rules, Tally
 
@@ -98,8 +98,7 @@ def _look_at(
         tally.add("unreadable-image", f"{path}: no image of a known format")
         return
     except OSError as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        tally.add("unreadable-image", f"{path}: {' '.join(reason.split()).rstrip('.')}")
+        tally.add("unreadable-image", f"{path}: {why_unreadable(error)}")
         return
     if None not in annotated and tuple(size) != tuple(annotated):
         found = f"{size[0]} x {size[1]}"

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from scb_d2.data.images import read_image
 from scb_d2.data.reader.catalog import READ_KINDS, read_dataset, training_dicts
-from scb_d2.data.reader.images import read_header
+from scb_d2.data.reader.images import read_header, why_unreadable
 from scb_d2.data.reader.tally import Finding, Rules, Tally
 from scb_d2.errors import DataError
 
@@ -61,5 +61,5 @@ def _why_broken(path: str) -> str | None:
     try:
         read_image(path)
     except OSError as error:
-        return str(error).rstrip(".")
+        return why_unreadable(error)
     return None

@@ -23,6 +23,7 @@ __all__ = [
     "one_kind_of_error",
     "read_header",
     "refuse_pipe",
+    "why_unreadable",
 ]
 
 IMAGE_SUFFIXES = (
@@ -80,6 +81,11 @@ def one_kind_of_error() -> Iterator[None]:
         raise
     except Exception as error:
         raise OSError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def why_unreadable(error: OSError) -> str:
+    """What an error of a file says without its number and path, as the end of a sentence."""
+    return " ".join((error.strerror or str(error)).split()).rstrip(".")
 
 
 def refuse_pipe(path: str | os.PathLike[str]) -> None:

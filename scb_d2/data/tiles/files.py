@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from scb_d2.data.reader.coco import read_coco
 from scb_d2.data.reader.ground_truth import coco_of
-from scb_d2.data.reader.images import one_kind_of_error, refuse_pipe
+from scb_d2.data.reader.images import one_kind_of_error, refuse_pipe, why_unreadable
 from scb_d2.errors import ConfigError, DataError
 from scb_d2.utils.files import staged_directory
 
@@ -176,8 +176,7 @@ def _write_images(
         except FileNotFoundError:
             raise DataError(f"the image {path} does not exist.") from None
         except OSError as error:
-            reason = (error.strerror or str(error)).rstrip(".")
-            raise DataError(f"the image {path} cannot be read: {reason}.") from None
+            raise DataError(f"the image {path} cannot be read: {why_unreadable(error)}.") from None
         if image.size != sizes[name]:
             width, height = sizes[name]
             raise DataError(
