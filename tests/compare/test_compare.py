@@ -9,19 +9,11 @@ import pytest
 import yaml
 
 from scb_d2.cli import main
-from scb_d2.compare.gained_lost import load_match_counts
-from scb_d2.compare.intervals import compare_metric
-from scb_d2.compare.metrics import bootstrap_differences, list_metrics
-from scb_d2.compare.operating_point import OperatingPoint
 from scb_d2.compare.report import comparison_figure, comparison_markdown
 from scb_d2.compare.run import compare_arms
-from scb_d2.compare.run_files import Run
-from scb_d2.compare.runs import Arms, load_arms, pair_runs
+from scb_d2.compare.runs import load_arms
 from scb_d2.compare.settings import CompareChoices, CompareSettings, recall_of_runs
-from scb_d2.data.reader.detections import load_detections
-from scb_d2.data.reader.ground_truth import load_ground_truth
-from scb_d2.errors import ConfigError, DataError
-from scb_d2.evaluation.recall import RecallSettings, RunTables, evaluate_recall
+from scb_d2.evaluation.recall import RecallSettings, evaluate_recall
 
 from .simulated_runs import detections, scene, write_run
 
@@ -109,49 +101,6 @@ def test_recall_at_a_fixed_score_is_context_without_verdict(runs, tmp_path):
     assert "recall_small_fp=baseline@0.3" in judged and "recall_small_0.1" not in judged
 
 
-def test_few_metrics_are_judged():
-    names = [m.name for m in CompareSettings().metrics if m.judged]
-    recall = [f"recall_{size}_fp=baseline@0.3" for size in ("small", "medium", "large", "all")]
-    assert names == ["APs", "APm", "APl", "AP", *recall]
-    chosen = CompareSettings(primary="AP50", recall_at=OperatingPoint("fp", 1.0))
-    assert [m.name for m in chosen.metrics][:2] == ["AP50", "APs"]
-    assert {m.judged for m in chosen.metrics if m.name == "recall_small_fp1"} == {True}
-    with pytest.raises(ConfigError, match="no verdict"):
-        CompareSettings(recall_at=OperatingPoint("score", 0.3))
-
-
-@pytest.mark.parametrize("text", ["0.3", "baseline", "fp@", "fp@x", "fp@-1", "score@inf"])
-def test_malformed_operating_points(text):
-    with pytest.raises(ConfigError, match="operating point"):
-        OperatingPoint.parse(text)
-
-
-def test_recall_at_the_baselines_false_positives_of_the_size():
-    data = scene(2)
-    truth = load_ground_truth(data)
-    small, other, medium = (row["bbox"] for row in data["annotations"][:3])
-    miss, large_miss = [250.0, 150.0, 30.0, 30.0], [150.0, 100.0, 99.0, 99.0]
-
-    def rows(*pairs):
-        results = [{"image_id": 1, "category_id": 1, "bbox": box, "score": s} for box, s in pairs]
-        return load_detections(results, truth)
-
-    # From score 0.3 the baseline has one false positive, a small box. The candidate finds the
-    # second small object before its second small false positive; its large one does not matter.
-    base = rows((small, 0.9), (miss, 0.5), (other, 0.1), (medium, 0.1))
-    cand = rows(
-        (small, 0.95), (large_miss, 0.9), (miss, 0.8), (other, 0.7), (miss, 0.6), (medium, 0.65)
-    )
-    run = Run("x", Path("results.json"), {}, None)
-    arms = Arms(truth, None, ((run, run),), ((base, cand),), None)
-    result = compare_arms(arms, CompareSettings(resamples=0)).result["metrics"]
-    sizes = ("small", "medium", "all")
-    found = {s: result[f"recall_{s}_fp=baseline@0.3"] for s in sizes}
-    assert [found[s]["baseline"][0] for s in sizes] == pytest.approx([25, 0, 100 / 6])
-    # Medium: no false positive of that size at all, so everything counts.
-    assert [found[s]["candidate"][0] for s in sizes] == pytest.approx([50, 50, 100 / 6])
-
-
 def test_one_seed_per_arm_cannot_tell(runs, tmp_path, capsys):
     one = {arm: paths[:1] for arm, paths in runs.items()}
     assert main(command(one, tmp_path / "out", "--pictures", "0")) == 0
@@ -175,111 +124,6 @@ def test_figure_and_tables_show_the_numbers_of_the_result(runs):
     for row in judged:
         if np.isfinite(row["difference"]):
             assert f"{row['difference']:+.2f}" in page
-
-
-def test_gained_and_lost_objects_by_size_and_match_count(tmp_path):
-    data = scene(2)
-    truth = load_ground_truth(data)
-    exact = [
-        {"image_id": row["image_id"], "category_id": 1, "bbox": row["bbox"], "score": 0.9}
-        for row in data["annotations"]
-    ]
-    base, cand = ([exact[n] for n in ids] for ids in ((0, 2, 3), (1, 2, 3, 4)))
-    run = Run("x", Path("results.json"), {}, None)
-    pair = tuple(load_detections(rows, truth) for rows in (base, cand))
-    arms = Arms(truth, None, ((run, run),), (pair,), None)
-    counts = {"1": 0, "2": 1, "3": 30, "4": 3, "5": 1}
-    comparison = compare_arms(arms, CompareSettings(resamples=0), match_counts=counts)
-    changes = comparison.result["changes"]
-    columns = ("objects", "gained", "lost", "net")
-    sizes = {n: tuple(row[c] for c in columns) for n, row in changes["by_size"].items()}
-    assert sizes == {
-        "all": (6, 2, 1, 1),
-        "small": (4, 2, 1, 1),
-        "medium": (2, 0, 0, 0),
-        "large": (0, 0, 0, 0),
-    }
-    by_count = {n: tuple(r[c] for c in columns) for n, r in changes["by_match_count"].items()}
-    assert by_count == {
-        "0": (1, 0, 1, -1),
-        "1": (2, 2, 0, 2),
-        "2": (0, 0, 0, 0),
-        "3-5": (1, 0, 0, 0),
-        "6-10": (0, 0, 0, 0),
-        ">10": (1, 0, 0, 0),
-        "unknown": (1, 0, 0, 0),
-    }
-    listed = [
-        (row["image_id"], row["gained"], row["lost"]) for row in comparison.result["pictures"]
-    ]
-    assert listed == [(1, 1, 1), (2, 1, 0)]
-
-
-@pytest.mark.parametrize(
-    ("content", "says"), [([1], "JSON object"), ({"1": -1}, "whole number"), ({"x": 1}, "none of")]
-)
-def test_bad_match_counts(tmp_path, content, says):
-    path = tmp_path / "counts.json"
-    path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match=says):
-        load_match_counts(path, load_ground_truth(scene(2)))
-
-
-def test_bootstrap_covers_a_known_effect_with_seed_and_image_noise():
-    """Every seed and every image shift the rate; the hull covers at least as often."""
-    covered, trials, effect = 0, 30, 0.15
-    recall, point = RecallSettings(), OperatingPoint("score", 0.01)
-    metrics = [m for m in list_metrics(recall, point) if m.name == "recall_small_0.01"]
-    for trial in range(trials):
-        rng = np.random.default_rng(trial)
-        data = scene(30, seed=trial)
-        truth = load_ground_truth(data)
-        hard = rng.normal(0, 0.1, 30)
-        pairs, values = [], []
-        for _ in range(4):
-            rates = rng.normal(0.4, 0.04), rng.normal(0.4 + effect, 0.04)
-            runs = [
-                load_detections(detections(data, r, int(rng.integers(1e9)), hard), truth)
-                for r in rates
-            ]
-            tables = [RunTables.from_detections(truth, run, recall) for run in runs]
-            pairs.append(tuple(tables))
-            hits = [t.recall.curve(np.ones(30, int)).at_score(0.01).recall[1] for t in tables]
-            values.append(hits)
-        resampled = bootstrap_differences(metrics, pairs, 30, 40, seed=trial)[:, 0]
-        low, high = compare_metric(*np.transpose(values), resampled).interval
-        covered += low <= 100 * effect <= high
-    assert covered / trials >= 0.9
-
-
-def run_of(seed, name="run"):
-    return Run(f"{name}{seed}", None, {} if seed is None else {"SEED": seed}, None)
-
-
-def test_runs_are_paired_by_seed_or_as_given():
-    base, cand = [run_of(2), run_of(1)], [run_of(1, "c"), run_of(2, "c")]
-    pairs, seeds = pair_runs(base, cand)
-    assert [(a.name, b.name) for a, b in pairs] == [("run1", "c1"), ("run2", "c2")]
-    assert seeds == (1, 2)
-    pairs, seeds = pair_runs(base, cand, by="order")
-    assert [(a.name, b.name) for a, b in pairs] == [("run2", "c1"), ("run1", "c2")]
-    assert seeds is None
-    assert pair_runs([run_of(None)], [run_of(1)])[1] is None
-
-
-@pytest.mark.parametrize(
-    ("base", "cand", "by", "says"),
-    [
-        ([1, 2], [1, 3], "auto", "different seeds"),
-        ([1, 1], [1, 2], "auto", "same SEED"),
-        ([1, 2], [1], "auto", "different seeds"),
-        ([1, 2], [1], "order", "equally many"),
-        ([None], [1], "seed", "no SEED"),
-    ],
-)
-def test_arms_that_cannot_be_paired(base, cand, by, says):
-    with pytest.raises(ConfigError, match=says):
-        pair_runs([run_of(s) for s in base], [run_of(s) for s in cand], by=by)
 
 
 def test_arms_on_different_data_are_refused(runs, tmp_path, capsys):
@@ -350,14 +194,6 @@ def test_without_flags_the_runs_own_settings_hold(runs, tmp_path):
     settings = chosen.settings(recall_of_runs(members, chosen))
     assert settings.recall.bins.edges == (100.0, 200.0)
     assert settings.recall.thresholds == (0.1,)
-
-
-def test_runs_that_measure_differently_are_refused_unless_a_flag_decides():
-    edges = [[200.0, 1000.0], [300.0, 1000.0]]
-    runs = [Run(f"r{e[0]:g}", None, {"TEST": {"RECALL": {"AREA_EDGES": e}}}, None) for e in edges]
-    with pytest.raises(ConfigError, match=r"AREA_EDGES .* in r200 .* in r300"):
-        recall_of_runs(runs, CompareChoices())
-    recall_of_runs(runs, CompareChoices(areas=[1.0, 2.0]))
 
 
 def test_runs_on_two_data_sets_are_compared_on_the_chosen_one(tmp_path, capsys):

@@ -1,0 +1,46 @@
+"""Which runs are compared with which."""
+
+import pytest
+
+from scb_d2.compare.run_files import Run
+from scb_d2.compare.runs import pair_runs
+from scb_d2.compare.settings import CompareChoices, recall_of_runs
+from scb_d2.errors import ConfigError
+
+
+def run_of(seed, name="run"):
+    return Run(f"{name}{seed}", None, {} if seed is None else {"SEED": seed}, None)
+
+
+def test_runs_are_paired_by_seed_or_as_given():
+    base, cand = [run_of(2), run_of(1)], [run_of(1, "c"), run_of(2, "c")]
+    pairs, seeds = pair_runs(base, cand)
+    assert [(a.name, b.name) for a, b in pairs] == [("run1", "c1"), ("run2", "c2")]
+    assert seeds == (1, 2)
+    pairs, seeds = pair_runs(base, cand, by="order")
+    assert [(a.name, b.name) for a, b in pairs] == [("run2", "c1"), ("run1", "c2")]
+    assert seeds is None
+    assert pair_runs([run_of(None)], [run_of(1)])[1] is None
+
+
+@pytest.mark.parametrize(
+    ("base", "cand", "by", "says"),
+    [
+        ([1, 2], [1, 3], "auto", "different seeds"),
+        ([1, 1], [1, 2], "auto", "same SEED"),
+        ([1, 2], [1], "auto", "different seeds"),
+        ([1, 2], [1], "order", "equally many"),
+        ([None], [1], "seed", "no SEED"),
+    ],
+)
+def test_arms_that_cannot_be_paired(base, cand, by, says):
+    with pytest.raises(ConfigError, match=says):
+        pair_runs([run_of(s) for s in base], [run_of(s) for s in cand], by=by)
+
+
+def test_runs_that_measure_differently_are_refused_unless_a_flag_decides():
+    edges = [[200.0, 1000.0], [300.0, 1000.0]]
+    runs = [Run(f"r{e[0]:g}", None, {"TEST": {"RECALL": {"AREA_EDGES": e}}}, None) for e in edges]
+    with pytest.raises(ConfigError, match=r"AREA_EDGES .* in r200 .* in r300"):
+        recall_of_runs(runs, CompareChoices())
+    recall_of_runs(runs, CompareChoices(areas=[1.0, 2.0]))
