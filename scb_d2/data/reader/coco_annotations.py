@@ -51,6 +51,10 @@ class AnnotationReader:
         category = self._referred(self.category_ids, annotation, "category", example)
         if annotation.get("ignore"):
             add("ignore-flag", example)
+        attributes = annotation.get("attributes")
+        rotation = attributes.get("rotation") if isinstance(attributes, dict) else None
+        if number(rotation):
+            add("turned-box", f"{example} by {rotation}")
         crowd = self._crowd(annotation, example)
         box = self._box(box, example)
         if image is None or category is None or box is None:

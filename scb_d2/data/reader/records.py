@@ -50,6 +50,10 @@ READING_RULES: Rules = {
         "error",
         "has annotations with the flag 'ignore', which Detectron2 does not know",
     ),
+    "turned-box": (
+        "warning",
+        "has boxes that 'attributes.rotation' turns, which is not applied: they are taken upright",
+    ),
     "byte-order-mark": ("note", "starts with a byte order mark, which is skipped"),
     "backslash": ("note", "has file names with backslashes, which are taken for slashes"),
     "escaped-name": (
@@ -72,7 +76,7 @@ READING_RULES: Rules = {
         "which are set aside",
     ),
 }
-"""What reading meets. Errors leave the entry out; with notes the meaning is plain."""
+"""What reading meets. Errors leave the entry out; the meaning is plain with notes, not with warnings."""
 
 
 @dataclass(frozen=True)

@@ -237,6 +237,29 @@ def test_objects_that_are_there_twice_are_a_warning(tmp_path: Path) -> None:
     assert warning.examples == ("annotation 3 of image 1",)
 
 
+@pytest.mark.parametrize("rotation", [0, 0.0, "0.0", None, "none", [30], {}])
+def test_upright_boxes_with_a_rotation_are_told_of_by_none(
+    tmp_path: Path, rotation: object
+) -> None:
+    json_file = write_coco(
+        tmp_path, lambda c: _anns(c)[0].update(attributes={"rotation": rotation})
+    )
+    assert _check(json_file) == []
+
+
+def test_boxes_turned_by_an_attribute_are_a_warning(tmp_path: Path) -> None:
+    def change(content: dict) -> None:
+        content["annotations"][0]["attributes"] = {"occluded": False, "rotation": 29.5}
+        content["annotations"][1]["attributes"] = {"rotation": "330"}
+
+    (finding,) = _check(write_coco(tmp_path, change))
+    assert (finding.severity, finding.count) == ("warning", 2)
+    assert finding.message.endswith(
+        "has boxes that 'attributes.rotation' turns, which is not applied: they are taken "
+        "upright: 2 (annotation 1 by 29.5, annotation 2 by 330)."
+    )
+
+
 @pytest.mark.parametrize(
     ("others", "mask", "severity"),
     [
