@@ -76,7 +76,7 @@ READING_RULES: Rules = {
         "which are set aside",
     ),
 }
-"""What reading meets. Errors leave the entry out; the meaning is plain with notes, not with warnings."""
+"""What reading meets. Errors leave the entry out; with notes the meaning is plain."""
 
 
 @dataclass(frozen=True)
