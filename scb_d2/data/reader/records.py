@@ -40,6 +40,10 @@ READING_RULES: Rules = {
     ),
     "unknown-class": ("error", "has objects of a class that is not among its class names"),
     "malformed-box": ("error", "has boxes that are not four finite numbers [x, y, width, height]"),
+    "unknown-box-mode": (
+        "error",
+        "has boxes whose bbox_mode is none of BoxMode.XYXY_ABS, XYWH_ABS and XYWHA_ABS",
+    ),
     "negative-box": ("error", "has boxes of negative width or height"),
     "malformed-crowd": ("error", "has values of 'iscrowd' that are neither 0 nor 1"),
     "malformed-keypoints": (

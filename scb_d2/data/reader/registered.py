@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from detectron2.structures import BoxMode
 
+from scb_d2.errors import DataError
+
 from .records import READING_RULES, Records
 from .segmentations import mask_area, usable_segmentation
 from .tally import Tally
@@ -15,7 +17,7 @@ from .values import box_of, flag, number
 
 __all__ = ["canonical_records"]
 
-_CORNERS = (BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
+_MODES = (BoxMode.XYXY_ABS, BoxMode.XYWH_ABS, BoxMode.XYWHA_ABS)
 
 
 def canonical_records(
@@ -27,14 +29,18 @@ def canonical_records(
         name: the registered name.
         dicts: what its function returns; not changed.
         class_names: K names; None where none are registered.
+
+    Raises:
+        DataError: if a record or an annotation is no dict.
     """
     subject = f"The data set {name!r}"
+    _check_dicts(dicts, subject)
     tally = Tally(subject, READING_RULES)
     found = [a.get("category_id") for d in dicts for a in d.get("annotations") or ()]
     classes = list(class_names) if class_names is not None else _numbered(found)
     images, count = [], 0
     for index, original in enumerate(dicts):
-        image = {**original}
+        image = {key: _python_number(value) for key, value in original.items()}
         image.setdefault("image_id", index)
         images.append(image)
         if original.get("annotations") is None:
@@ -57,31 +63,48 @@ def canonical_records(
     )
 
 
+def _check_dicts(dicts: Sequence[Any], subject: str) -> None:
+    for place, record in enumerate(dicts):
+        annotations = record.get("annotations") if isinstance(record, dict) else record
+        is_list = annotations is None or isinstance(annotations, list | tuple)
+        if not is_list or not all(isinstance(a, dict) for a in annotations or ()):
+            raise DataError(
+                f"{subject} must hold dicts in Detectron2's format, with a list of dicts as "
+                f"annotations; what is at place {place} is none."
+            )
+
+
+def _python_number(value: Any) -> Any:
+    """A number of Python's in place of one of NumPy's, which readers of JSON values do not know."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def _numbered(category_ids: list[Any]) -> list[str]:
-    known = [n for n in category_ids if isinstance(n, int)]
+    known = [int(n) for n in category_ids if isinstance(n, int | np.integer)]
     return [f"class {n}" for n in range(max(known, default=-1) + 1)]
 
 
 def _annotation(
     annotation: dict[str, Any], num_classes: int, example: str, tally: Tally
 ) -> dict[str, Any] | None:
+    annotation = {key: _python_number(value) for key, value in annotation.items()}
     category, box = annotation.get("category_id"), annotation.get("bbox")
     if category is None or box is None:
         tally.add("incomplete-annotation", example)
         return None
-    if isinstance(category, np.integer):
-        category = int(category)
     if type(category) is not int or not 0 <= category < num_classes:
         tally.add("unknown-category", f"{example} with category_id {category!r}")
         return None
-    shown = f"{example} with bbox {box!r}"
     crowd = flag(annotation.get("iscrowd", 0))
     if crowd is None:
         tally.add("malformed-crowd", f"{example} with iscrowd {annotation['iscrowd']!r}")
         return None
     mode = annotation.get("bbox_mode")
-    mode = mode if mode is None else BoxMode(mode)
-    box = _plain_box(box, mode)
+    if mode not in _MODES:
+        tally.add("unknown-box-mode", f"{example} with bbox_mode {mode!r}")
+        return None
+    shown = f"{example} with bbox {box!r}"
+    box = _plain_box(box, BoxMode(mode))
     if box is None:
         tally.add("malformed-box", shown)
         return None
@@ -89,7 +112,7 @@ def _annotation(
         tally.add("negative-box", shown)
         return None
     canonical = {**annotation, "category_id": category, "iscrowd": crowd, "bbox": box}
-    canonical["bbox_mode"] = mode if len(box) == 5 else BoxMode.XYWH_ABS
+    canonical["bbox_mode"] = BoxMode.XYWHA_ABS if len(box) == 5 else BoxMode.XYWH_ABS
     _keep_mask(canonical, example, tally)
     area = number(annotation.get("area"))
     if not area or area < 0:
@@ -99,14 +122,17 @@ def _annotation(
     return canonical
 
 
-def _plain_box(box: Any, mode: BoxMode | None) -> list[float] | None:
+def _plain_box(box: Any, mode: BoxMode) -> list[float] | None:
     """x, y, width, height; a rotated box keeps its centre, sides and angle."""
-    sides = box.tolist() if hasattr(box, "tolist") else list(box)
+    sides = box.tolist() if hasattr(box, "tolist") else box
+    if not isinstance(sides, list | tuple):
+        return None
+    sides = [_python_number(side) for side in sides]
     if mode == BoxMode.XYWHA_ABS:
         numbers = [number(side) for side in sides]
         return numbers if len(numbers) == 5 and None not in numbers else None
     sides = box_of(sides)
-    if sides is None or mode not in _CORNERS:
+    if sides is None:
         return None
     if mode == BoxMode.XYXY_ABS:
         x1, y1, x2, y2 = sides
