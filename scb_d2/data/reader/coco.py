@@ -15,7 +15,7 @@ from scb_d2.errors import DataError
 from scb_d2.utils.garbage import collection_paused
 
 from .coco_annotations import AnnotationReader
-from .images import header_size, image_path
+from .images import header_size, image_path, why_unreadable
 from .records import READING_RULES, Records
 from .tally import Tally
 from .values import entry_id, id_order, is_number, number
@@ -68,7 +68,7 @@ def read_json(
     except FileNotFoundError as error:
         raise DataError(f"The {what} {path} does not exist.") from error
     except OSError as error:
-        raise DataError(f"The {what} {path} cannot be read: {error.strerror}.") from error
+        raise DataError(f"The {what} {path} cannot be read: {why_unreadable(error)}.") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"The {what} {path} is not JSON: {error}.") from error
 

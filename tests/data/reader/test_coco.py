@@ -2,8 +2,10 @@
 
 import json
 import sys
+from urllib.error import URLError
 
 import pytest
+from detectron2.utils.file_io import PathManager
 
 from scb_d2.data.reader.detections import load_detections
 from scb_d2.data.reader.ground_truth import load_ground_truth
@@ -96,6 +98,15 @@ def test_files_that_are_not_json(tmp_path, content):
         load_ground_truth(path)
     with pytest.raises(DataError, match="does not exist"):
         load_ground_truth(tmp_path / "none.json")
+
+
+def test_an_address_that_cannot_be_reached_says_why(monkeypatch):
+    def refuse(path):
+        raise URLError("no route")
+
+    monkeypatch.setattr(PathManager, "get_local_path", refuse)
+    with pytest.raises(DataError, match="cannot be read: <urlopen error no route>"):
+        load_ground_truth("https://example.org/truth.json")
 
 
 @pytest.mark.parametrize("without_msgspec", [False, True])
