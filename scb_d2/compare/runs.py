@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -136,11 +135,8 @@ def load_arms(
 def _ground_truth(
     runs: Sequence[Run], annotations: str | Path | None
 ) -> tuple[GroundTruth, Path | None]:
-    root = None
     configured = next((run for run in runs if run.dataset), None)
-    if configured:
-        meta = _registered(configured)
-        root = Path(meta.image_root) if getattr(meta, "image_root", None) else None
+    root = None if configured is None else _image_root(configured)
     if annotations:
         return load_ground_truth(annotations), root
     beside = [run.annotations for run in runs if run.annotations]
@@ -156,24 +152,25 @@ def _ground_truth(
         raise ConfigError(
             f"{runs[0].name}: names no data set in a config.yaml; give --annotations FILE.json."
         )
+    if "DATASETS" not in configured.config and configured.dataset not in DatasetCatalog:
+        raise ConfigError(
+            f"{configured.name}: its data set {configured.dataset} is registered by the code of a "
+            "LazyConfig only; give --annotations FILE.json."
+        )
     return ground_truth_of(configured.dataset), root
 
 
-def _registered(run: Run) -> Any:
-    if "DATASETS" not in run.config:  # a LazyConfig, which registers by its own code
-        if run.dataset not in DatasetCatalog:
-            raise ConfigError(
-                f"{run.name}: its data set {run.dataset} is registered by the code of a LazyConfig "
-                "only; give --annotations FILE.json."
-            )
-        return MetadataCatalog.get(run.dataset)
-    cfg = get_cfg()
-    add_scb_config(cfg)
-    keys = {"REGISTER", "SYNTHETIC"} & set(run.config["DATASETS"])
-    node = CfgNode({"DATASETS": {key: run.config["DATASETS"][key] for key in keys}})
-    cfg.merge_from_other_cfg(node)
-    register_datasets(cfg)
-    return MetadataCatalog.get(run.dataset)
+def _image_root(run: Run) -> Path | None:
+    """Folder of the images of a run's data set, which its config registers if it can."""
+    if "DATASETS" in run.config:  # a LazyConfig registers by its own code
+        cfg = get_cfg()
+        add_scb_config(cfg)
+        keys = {"REGISTER", "SYNTHETIC"} & set(run.config["DATASETS"])
+        node = CfgNode({"DATASETS": {key: run.config["DATASETS"][key] for key in keys}})
+        cfg.merge_from_other_cfg(node)
+        register_datasets(cfg)
+    root = MetadataCatalog.get(run.dataset).get("image_root", None)
+    return Path(root) if root else None
 
 
 def _same_objects(one: GroundTruth, other: GroundTruth) -> bool:

@@ -1,11 +1,15 @@
-"""Which runs are compared with which."""
+"""Which runs are compared with which, and on what data."""
+
+import json
 
 import pytest
 
 from scb_d2.compare.run_files import Run
-from scb_d2.compare.runs import pair_runs
+from scb_d2.compare.runs import load_arms, pair_runs
 from scb_d2.compare.settings import CompareChoices, recall_of_runs
 from scb_d2.errors import ConfigError
+
+from .simulated_runs import detections, scene
 
 
 def run_of(seed, name="run"):
@@ -44,3 +48,33 @@ def test_runs_that_measure_differently_are_refused_unless_a_flag_decides():
     with pytest.raises(ConfigError, match=r"AREA_EDGES .* in r200 .* in r300"):
         recall_of_runs(runs, CompareChoices())
     recall_of_runs(runs, CompareChoices(areas=[1.0, 2.0]))
+
+
+@pytest.fixture
+def lazy_runs(tmp_path):
+    """A run of each arm, of a LazyConfig whose code alone registers its data set."""
+    data = scene(2)
+    (tmp_path / "truth.json").write_text(json.dumps(data))
+    for arm in ("base", "cand"):
+        (tmp_path / arm / "inference").mkdir(parents=True)
+        results = tmp_path / arm / "inference" / "coco_instances_results.json"
+        results.write_text(json.dumps(detections(data, 1.0, seed=1)))
+        (tmp_path / arm / "config.yaml").write_text(
+            "train: {seed: 1}\ndataloader: {test: {dataset: {names: ships_val}}}\n"
+        )
+    return [tmp_path / "base"], [tmp_path / "cand"]
+
+
+def test_runs_whose_data_set_only_a_lazy_config_registers_ask_for_annotations(lazy_runs):
+    with pytest.raises(ConfigError, match="ships_val is registered by the code of a LazyConfig"):
+        load_arms(*lazy_runs)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_such_runs_are_compared_where_annotations_are_at_hand(lazy_runs, tmp_path, beside):
+    truth = tmp_path / "truth.json"
+    for arm in lazy_runs if beside else ():
+        truth_beside = arm[0] / "inference" / "coco_annotations.json"
+        truth_beside.write_text(truth.read_text())
+    arms = load_arms(*lazy_runs, annotations=None if beside else truth)
+    assert (arms.dataset, len(arms.ground_truth), arms.image_root) == ("ships_val", 6, None)
