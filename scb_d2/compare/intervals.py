@@ -94,7 +94,9 @@ def detectable_difference(
         return None
     freedom = len(values) - 1
     critical = stats.t.ppf(0.5 + confidence / 2, freedom)
-    low, high = critical, critical + 10.0
+    low, high = critical, 2 * critical
+    while stats.nct.sf(critical, freedom, high) < power:
+        low, high = high, 2 * high
     for _ in range(60):
         middle = (low + high) / 2
         shown = stats.nct.sf(critical, freedom, middle)

@@ -127,6 +127,15 @@ def test_detectable_difference_is_found_as_often_as_it_says():
     assert detectable_difference([1.0]) is None
 
 
+@pytest.mark.parametrize("confidence", [0.95, 0.99, 0.999])
+def test_detectable_difference_of_two_seeds_at_any_confidence(confidence):
+    difference = detectable_difference([-1.0, 1.0], confidence=confidence)
+    rng = np.random.default_rng(0)
+    draws = rng.normal(difference, np.sqrt(2), (20_000, 2))
+    shown = stats.ttest_1samp(draws, 0, axis=1).pvalue < 1 - confidence
+    assert shown.mean() == pytest.approx(0.8, abs=0.015)
+
+
 def test_metrics_without_objects_cannot_tell():
     metric = compare_metric([np.nan] * 3, [np.nan] * 3, np.full(10, np.nan))
     assert verdict_of(metric) == "cannot tell"
