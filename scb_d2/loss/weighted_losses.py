@@ -64,7 +64,9 @@ class LossWeighting:
         """
         if self.weight_normalizer == "stock":
             return weights
-        return weights * (len(weights) / weights.sum())
+        total = weights.sum()
+        # Where all are 0 there is no mean to bring to 1.
+        return torch.where(total > 0, weights * (len(weights) / total), weights)
 
     def weigh(
         self,

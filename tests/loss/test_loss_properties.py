@@ -127,6 +127,12 @@ def test_mean_one(weights: list[float]) -> None:
     assert found == pytest.approx([weight / mean for weight in weights], rel=1e-4)
 
 
+def test_mean_one_of_weights_that_are_all_0() -> None:
+    """As a form of the user's may give to all objects of a batch."""
+    found = LossWeighting(("cls",), "mean_one").normalize(torch.zeros(5))
+    assert found.tolist() == [0.0] * 5
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.sampled_from([-1, 0, 1])), min_size=1, max_size=30),
     st.sampled_from(PAPER_FORMS),
