@@ -39,7 +39,7 @@ class Verdict:
     Attributes:
         level: ``"clear"``, ``"some"``, ``"none"``, ``"reversed"`` or ``"one size"``.
         ratio: mean M of ``larger`` over ``smaller``; None for ``"one size"``.
-        weighted_ratio: the same of W x M under the config's form.
+        weighted_ratio: the same of W x M under the config's form; None where ``smaller`` weighs 0.
         smaller: name of the smallest size group with enough objects.
         larger: name of the largest.
         text: sentences.
@@ -92,7 +92,9 @@ def give_verdict(
         return Verdict("one size", None, None, None, None, text + recall_note)
     small, large = enough[0], enough[-1]
     ratio = stock["mean"][large] / stock["mean"][small]
-    weighted_ratio = weighted["mean"][large] / weighted["mean"][small]
+    say = weighted["mean"][small]
+    weighted_ratio = weighted["mean"][large] / say if say > 0 else None
+    brought = f"brings the ratio to {weighted_ratio:.2g}" if say > 0 else "gives them no say at all"
     level = "clear" if ratio >= _CLEAR else "some" if ratio >= _SOME else "none"
     level = "reversed" if ratio < 1 / _SOME else level
     opening = {
@@ -109,8 +111,7 @@ def give_verdict(
         f"({stock['mean'][large]:.1f} against {stock['mean'][small]:.1f}; SSD300 on VOC: "
         f"{REFERENCE_RATIO:g} times). The {small} objects are {share:.1%} of all and carry "
         f"{stock['share'][small]:.1%} of the positive weight in a stock loss, "
-        f"{weighted['share'][small]:.1%} under the form '{form}', which brings the ratio to "
-        f"{weighted_ratio:.2g}."
+        f"{weighted['share'][small]:.1%} under the form '{form}', which {brought}."
     )
     if level == "reversed" and low_quality == "stock":
         text += (

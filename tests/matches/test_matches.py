@@ -2,6 +2,7 @@ import base64
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -64,6 +65,14 @@ def test_verdict_levels(large_matches, level):
     assert found.level == ("reversed" if large_matches == 1 else level)
     assert found.larger == "large"
     assert found.weighted_ratio < found.ratio or large_matches == 1
+
+
+def test_verdict_under_a_form_that_gives_small_objects_no_weight():
+    sums = np.array([0.0, 0.0, 90.0])
+    shares = weight_shares({(0, 2): 50, (2, 9): 50}, further_sums={"large_only": sums})
+    found = give_verdict(shares, "large_only", 1.0)
+    assert (found.level, found.weighted_ratio) == ("clear", None)
+    assert "0.0% under the form 'large_only', which gives them no say at all." in found.text
 
 
 def test_verdict_without_two_sizes_or_with_bad_anchors():
