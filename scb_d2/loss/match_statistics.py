@@ -43,8 +43,9 @@ class MatchStatistics:
             return False
         storage = get_event_storage()
         now = storage.iter
+        logged = (at for name, (_, at) in storage.latest().items() if name.startswith(self.prefix))
         # The same answer throughout an iteration: parts of it may be logged already.
-        _, latest = storage.latest().get(self.prefix + "num_objects", (0.0, now))
+        latest = max(logged, default=now)
         return latest == now or now % self.period == 0 or now + 1 == self.max_iter
 
     @torch.no_grad()

@@ -51,14 +51,18 @@ def test_size_limits():
     assert size_index(area).tolist() == [0, 0, 1, 1, 2, 2]
 
 
-def test_schedule():
+@pytest.mark.parametrize("parts", ["both", "losses"])
+def test_schedule(parts):
     statistics, logged = MatchStatistics("first", period=4, max_iter=11), []
     with EventStorage(2) as storage:  # a resumed run
         for iteration in range(2, 11):
             storage.iter = iteration
             if statistics.due():
                 logged.append(iteration)
-                statistics.log(torch.tensor([1]), torch.ones(1), torch.ones(1), torch.ones(1, 4))
+                if parts == "both":
+                    statistics.log_matches(torch.tensor([1]))
+                    assert statistics.due()
+                statistics.log_losses(torch.ones(1), torch.ones(1), torch.ones(1, 4))
     assert logged == [2, 4, 8, 10]
 
 
