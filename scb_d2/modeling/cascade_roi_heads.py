@@ -46,7 +46,9 @@ class ScaleBalancedCascadeROIHeads(WeighsProposals, CascadeROIHeads):
         Args:
             box_predictors: as in stock; with ``object_weight`` each a
                 :class:`ScaleBalancedFastRCNNOutputLayers`.
-            statistics: how match statistics are logged, one for each cascade stage.
+            statistics: how match statistics are logged, one for each cascade stage, whose box
+                predictor logs by it too; None: as ``scb/second_stage0/...`` and so on every 20
+                iterations.
             **kwargs: of :class:`ScaleBalancedStandardROIHeads` and of
                 :class:`detectron2.modeling.roi_heads.CascadeROIHeads`.
         """
@@ -54,6 +56,9 @@ class ScaleBalancedCascadeROIHeads(WeighsProposals, CascadeROIHeads):
         statistics = statistics or [MatchStatistics(f"second_stage{k}") for k in stages]
         super().__init__(box_predictors=box_predictors, statistics=statistics[0], **kwargs)
         self.stage_statistics = list(statistics)
+        if self.object_weight is not None:
+            for predictor, own in zip(self.box_predictor, self.stage_statistics, strict=True):
+                predictor.statistics = own
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
@@ -61,14 +66,13 @@ class ScaleBalancedCascadeROIHeads(WeighsProposals, CascadeROIHeads):
         ret = super().from_config(cfg, input_shape)
         ret.pop("statistics", None)
         if ret.get("object_weight") is not None:
-            stages = [f"_stage{k}" for k in range(len(ret["box_predictors"]))]
             ret["statistics"] = [
-                weighting_from_config(cfg, "second", substage=stage)["statistics"]
-                for stage in stages
+                weighting_from_config(cfg, "second", substage=f"_stage{k}")["statistics"]
+                for k in range(len(ret["box_predictors"]))
             ]
             ret["box_predictors"] = [
-                weighted_predictor(cls.predictor_class, cfg, predictor, stage)
-                for predictor, stage in zip(ret["box_predictors"], stages, strict=True)
+                weighted_predictor(cls.predictor_class, cfg, predictor)
+                for predictor in ret["box_predictors"]
             ]
         return ret
 

@@ -211,7 +211,6 @@ def weighted_predictor(
     predictor_class: type[ScaleBalancedFastRCNNOutputLayers],
     cfg: CfgNode,
     predictor: FastRCNNOutputLayers,
-    substage: str = "",
 ) -> ScaleBalancedFastRCNNOutputLayers:
     """The twin of a stock box predictor, which Detectron2's ROI heads build by name.
 
@@ -223,7 +222,6 @@ def weighted_predictor(
             cfg,
             ShapeSpec(channels=predictor.cls_score.in_features),
             box2box_transform=predictor.box2box_transform,
-            statistics=weighting_from_config(cfg, "second", substage=substage)["statistics"],
         )
     twin.load_state_dict(predictor.state_dict())
     return twin

@@ -9,12 +9,12 @@ from detectron2.modeling.roi_heads import cascade_rcnn as stock_cascade
 from detectron2.modeling.roi_heads import roi_heads as stock_heads
 from detectron2.utils.events import EventStorage
 
-from scb_d2 import build_model
+from scb_d2 import MatchStatistics, ScaleBalancedCascadeROIHeads, build_model
 from scb_d2.modeling import roi_heads as ours
 from tests import oracle
 
 from .detectors import batch, train_step
-from .rcnn import CASCADE, KINDS
+from .rcnn import CASCADE, KINDS, feature_shapes
 from .roi_heads import (
     OBJECTS,
     PROPOSALS,
@@ -96,6 +96,19 @@ def test_cascade_counts_each_stage_by_itself():
         assert (empty.scb_weights == 1).all()
         counts = oracle.count_matches(idxs, labels, 4)
         assert scalars[f"scb/second_stage{stage}/unmatched"] == counts.count(0)
+
+
+def test_a_cascade_built_of_parts_logs_each_stage_under_its_own_name():
+    cfg = config(CASCADE)
+    parts = ScaleBalancedCascadeROIHeads.from_config(cfg, feature_shapes())
+    del parts["statistics"]
+    for predictor in parts["box_predictors"]:
+        predictor.statistics = MatchStatistics("second")  # the default
+    model = build_model(cfg)
+    model.roi_heads = ScaleBalancedCascadeROIHeads(**parts)
+    _, _, scalars = train_step(model, batch())
+    names = {name.rpartition("/")[0] for name in scalars if name.endswith("/mean_weight")}
+    assert names == {f"scb/second_stage{k}" for k in range(3)}
 
 
 @pytest.mark.parametrize(("count", "ratio"), [("matched", 2.135), ("sampled", 4.156)])
