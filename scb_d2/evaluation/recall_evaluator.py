@@ -83,6 +83,11 @@ class RecallBySizeEvaluator(DatasetEvaluator):
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         for image, output in zip(inputs, outputs, strict=True):
+            if "instances" not in output:
+                raise ConfigError(
+                    "TEST.RECALL.ENABLED: recall is of detections; the model gives "
+                    f"{', '.join(output)} and no instances."
+                )
             image_id = image["image_id"]
             instances = output["instances"].to(torch.device("cpu"))
             if instances.has("pred_masks"):

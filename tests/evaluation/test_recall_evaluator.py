@@ -88,6 +88,12 @@ def test_a_model_that_detects_nothing_has_recall_0(tmp_path, caplog):
     assert "nothing was detected" in caplog.text
 
 
+def test_a_model_without_detections_is_refused(tmp_path):
+    data, _ = register(tmp_path)
+    with pytest.raises(ConfigError, match=r"RECALL.ENABLED: .* gives proposals and no instances"):
+        RecallBySizeEvaluator("scene").process([data["images"][0]], [{"proposals": None}])
+
+
 def _rank(folder, results, data):
     register_coco_instances("scene", {}, f"{folder}/truth.json", str(folder))
     DatasetCatalog.get("scene")
