@@ -53,7 +53,7 @@ def plan_of(advice: Advice, folder: str, output: str) -> str | None:
         "overrides": _values(given_changes(advice)) | _values(evaluation),
         "arms": arms,
         "comparisons": comparisons,
-        "compare": {"primary": "APs", "confirmatory": [_AS_IS, confirmed]},
+        "compare": {"confirmatory": [_AS_IS, confirmed]},
     }
     return (
         "# Written by scb-d2 advise: does the advice help on this data? Every arm is trained with\n"

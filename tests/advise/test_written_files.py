@@ -15,9 +15,12 @@ from scb_d2.advise.lazy_settings import LazySettings
 from scb_d2.advise.plan import plan_of
 from scb_d2.advise.run import Advice
 from scb_d2.advise.settings import YamlSettings, kind_of, load_settings
+from scb_d2.compare.settings import CompareChoices
 from scb_d2.engine.config.lazy import load_lazy_config
 from scb_d2.engine.config.load import find_config_file, load_config
 from scb_d2.errors import ConfigError
+from scb_d2.evaluation.recall import RecallSettings
+from scb_d2.evaluation.size_bins import SizeBins
 from scb_d2.experiment.plan import load_plan
 from tests.advise.scene import data, situation, squares
 
@@ -88,6 +91,13 @@ def test_all_advice_with_the_loss_takes_the_loss_as_it_is_advised(tmp_path):
     assert plan["arms"] == {"as_is": {}, "rate": rate, "scb": loss, "advised_scb": rate | loss}
     assert plan["comparisons"] == [["rate", "advised_scb"]]
     assert plan["compare"]["confirmatory"] == ["as_is", "rate"]
+
+
+def test_the_plan_judges_the_smallest_objects_whatever_sizes_the_runs_measure(tmp_path):
+    change = Change("SOLVER.BASE_LR", 0.25, "")
+    plan = yaml.safe_load(plan_of(advice(yaml_settings(()), (), finding(change)), "here", "runs"))
+    recall = RecallSettings(bins=SizeBins((100.0,)))
+    assert CompareChoices(**plan["compare"]).settings(recall).metrics[0].name == "AP-0-100"
 
 
 def test_a_lower_score_is_shared_by_the_arms_though_a_higher_one_was_given(tmp_path):
