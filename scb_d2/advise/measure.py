@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
@@ -18,7 +17,7 @@ from scb_d2.matches.collect import collect_matches
 from scb_d2.matches.network_input import FixedInput, fixed_input, native_boxes
 from scb_d2.matches.setup import MatchSetup
 from scb_d2.matches.tally import ImageMatches
-from scb_d2.utils.size_groups import SIZE_NAMES, size_index
+from scb_d2.utils.size_groups import SIZE_NAMES
 
 __all__ = [
     "DataCounts",
@@ -27,7 +26,6 @@ __all__ = [
     "count_data",
     "count_matches",
     "find_geometry",
-    "group_of",
     "input_rule",
 ]
 
@@ -244,11 +242,6 @@ def count_matches(
         level_positives=np.array(levels),
         anchors_per_image=len(geometry.anchors(tuple(int(x) for x in middle)).boxes),
     )
-
-
-def group_of(edges: Array) -> Array:
-    """(G,) size groups of objects by the square root of their area."""
-    return size_index(torch.as_tensor(edges**2)).numpy()
 
 
 def _mean(values: Array) -> float:

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 
 from scb_d2.advise.finding import Change, Setting
-from scb_d2.advise.measure import DataCounts, MatchCounts, group_of
+from scb_d2.advise.measure import DataCounts, MatchCounts
 from scb_d2.advise.situation import Matched, Situation
+from scb_d2.utils.size_groups import size_index
 
 
 class Settings:
@@ -59,7 +61,7 @@ def matched(
     edges = np.array(edges, dtype=np.float64)
     counts = MatchCounts(
         threshold=0.5,
-        sizes=group_of(edges),
+        sizes=size_index(torch.as_tensor(edges**2)).numpy(),
         matches=np.array(matches),
         best_ious=np.full(len(edges), best_iou),
         boxes=np.zeros((len(edges), 4)),
