@@ -37,7 +37,7 @@ WINGS = ("matches", "compare", "predict", "export", "experiment", "quickstart", 
 # Wings stand beside each other; these few build on another one.
 WING_IMPORTS = {
     "experiment": {"compare"},
-    "advise": {"matches", "experiment"},
+    "advise": {"matches"},
     "quickstart": {"matches", "predict"},
 }
 NEVER = {"evaluation": {"modeling", "projects"}, "projects": {"evaluation"}}
