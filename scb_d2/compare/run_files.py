@@ -80,6 +80,8 @@ def find_run(path: str | Path, dataset: str | None = None) -> Run:
     if not folder.is_dir():
         raise DataError(f"{path}: there is no such run folder or results file.")
     found = sorted(folder.glob(f"inference/**/{RESULTS_FILE}"))
+    # What a killed evaluation left of a folder in the making is hidden.
+    found = [file for file in found if not file.parent.name.startswith(".")]
     if not found and (folder / RESULTS_FILE).is_file():
         found = [folder / RESULTS_FILE]
     if not found:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from scb_d2.compare.run_files import Run
+from scb_d2.compare.run_files import Run, find_run
 from scb_d2.compare.runs import load_arms, pair_runs
 from scb_d2.compare.settings import CompareChoices, recall_of_runs
 from scb_d2.errors import ConfigError
@@ -48,6 +48,15 @@ def test_runs_that_measure_differently_are_refused_unless_a_flag_decides():
     with pytest.raises(ConfigError, match=r"AREA_EDGES .* in r200 .* in r300"):
         recall_of_runs(runs, CompareChoices())
     recall_of_runs(runs, CompareChoices(areas=[1.0, 2.0]))
+
+
+def test_what_a_killed_evaluation_left_is_not_read(tmp_path):
+    for name in ("one", "two", ".two.partial-7"):
+        (tmp_path / "inference" / name).mkdir(parents=True)
+        (tmp_path / "inference" / name / "coco_instances_results.json").write_text("[]")
+    (tmp_path / "config.yaml").write_text("DATASETS: {TEST: [one, two]}\n")
+    assert find_run(tmp_path, "two").results.parent.name == "two"
+    assert find_run(tmp_path, "one").results.parent.name == "one"
 
 
 @pytest.fixture
