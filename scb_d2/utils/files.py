@@ -99,6 +99,8 @@ def staged_directory(output: str | Path, name: str = "--output") -> Iterator[Pat
     if output.exists() and not output.is_dir():
         raise UserError(f"{name} {output}: is a file; a folder is needed.")
     stage = output.parent / f".{output.name}.partial-{os.getpid()}"
+    # A process that was killed may have had the same number; in a container it mostly has.
+    shutil.rmtree(stage, ignore_errors=True)
     try:
         stage.mkdir(parents=True)
     except OSError as error:

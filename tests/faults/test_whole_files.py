@@ -17,7 +17,7 @@ from detectron2.utils.events import JSONWriter
 
 import scb_d2.evaluation.coco_evaluator
 import scb_d2.utils.files
-from scb_d2.utils.files import PARTIAL_SUFFIX, atomic_write
+from scb_d2.utils.files import PARTIAL_SUFFIX, atomic_write, staged_directory
 from tests.engine.conftest import LAZY
 from tests.faults.runs import run_process, tiny_config
 
@@ -54,6 +54,18 @@ def _die() -> None:
 
 def _fill_the_disk() -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_folder_is_written_where_a_killed_process_of_the_same_number_left_one(
+    tmp_path: Path,
+) -> None:
+    left = tmp_path / f".out.partial-{os.getpid()}"
+    left.mkdir()
+    (left / "old.txt").write_text("half")
+    with staged_directory(tmp_path / "out") as stage:
+        (stage / "new.txt").write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["new.txt"]
 
 
 @pytest.fixture(scope="module")
