@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from .metrics import Metric, list_metrics
 from .operating_point import OperatingPoint
 from .runs import Run
 
-__all__ = ["CompareChoices", "CompareSettings", "recall_of_runs"]
+__all__ = ["CompareChoices", "CompareSettings", "agreed_recall", "recall_of_runs"]
 
 
 @dataclass
@@ -149,15 +149,31 @@ def recall_of_runs(runs: Iterable[Run], chosen: CompareChoices) -> RecallSetting
     Raises:
         ConfigError: two runs measure differently, or a value is wrong; the sentence names the key.
     """
-    found: dict[str, tuple[Run, Any]] = {}
+    said = ((run.name, (run.config.get("TEST") or {}).get("RECALL") or {}) for run in runs)
+    return agreed_recall(said, chosen)
+
+
+def agreed_recall(
+    said: Iterable[tuple[str, Mapping[str, Any]]], chosen: CompareChoices
+) -> RecallSettings:
+    """What runs measure by the sections `TEST.RECALL` of their configs.
+
+    Args:
+        said: each run's name and section.
+        chosen: its values need not agree between the runs.
+
+    Raises:
+        ConfigError: two runs measure differently, or a value is wrong; the sentence names the key.
+    """
+    found: dict[str, tuple[str, Any]] = {}
     chosen_keys = {f.name for f in fields(chosen) if getattr(chosen, f.name) is not None}
-    for run in runs:
-        for key, value in ((run.config.get("TEST") or {}).get("RECALL") or {}).items():
-            first, known = found.setdefault(key, (run, value))
+    for name, section in said:
+        for key, value in section.items():
+            first, known = found.setdefault(key, (name, value))
             flag = {"AREA_EDGES": "areas"}.get(key, key.lower())
             if known != value and flag not in chosen_keys and key != "ENABLED":
                 raise ConfigError(
-                    f"TEST.RECALL.{key} is {known!r} in {first.name} and {value!r} in {run.name}: "
+                    f"TEST.RECALL.{key} is {known!r} in {first} and {value!r} in {name}: "
                     f"say what holds, by the flag or the plan's key {flag!r}."
                 )
     cfg = get_cfg()

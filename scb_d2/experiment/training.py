@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from scb_d2.compare.settings import agreed_recall
+from scb_d2.config import get_cfg
 from scb_d2.errors import ConfigError, UserError
 from scb_d2.utils.files import atomic_write
 from scb_d2.utils.nested import flat
@@ -71,7 +73,8 @@ def train_all(
         part: (i, n): every n-th run from the i-th on, for n processes that share a plan.
 
     Raises:
-        ConfigError: runs have several test sets, of which the plan names none, or it names another.
+        ConfigError: runs have several test sets, of which the plan names none, or it names another;
+            or they measure differently, or not the primary metric.
         UserError: runs failed, said after the last one; or a folder holds a run of other settings.
     """
     ordered = [run for group in zip(*experiment.arms.values(), strict=True) for run in group]
@@ -79,6 +82,7 @@ def train_all(
     identities = {id(run): identity(run) for run in ordered}
     for run in ordered:
         _check_dataset(experiment, run, identities[id(run)]["config"])
+    _check_measured(experiment, [(run, identities[id(run)]["config"]) for run in ordered])
     finished = {id(run): _is_finished(run, identities[id(run)]) for run in ordered}
     first, step = part
     mine = list(enumerate(ordered, start=1))[first - 1 :: step]
@@ -122,6 +126,23 @@ def _check_dataset(experiment: Experiment, run: TrainingRun, config: dict[str, A
             f"compared on one of these; name it as compare.dataset of the plan or by --dataset; "
             f"got {chosen!r}."
         )
+
+
+def _check_measured(experiment: Experiment, runs: list[tuple[TrainingRun, dict[str, Any]]]) -> None:
+    """Refuse sizes that runs do not share or that do not have the primary metric."""
+    section = "TEST.RECALL."
+    defaults = flat(get_cfg().TEST.RECALL)
+    said = [
+        (
+            f"{run.arm}, seed {run.seed}",
+            {key: config.get(section + key, default) for key, default in defaults.items()},
+        )
+        for run, config in runs
+    ]
+    try:
+        experiment.compare.settings(agreed_recall(said, experiment.compare))
+    except ConfigError as error:
+        raise ConfigError(f"{experiment.plan}: compare: {error}") from None
 
 
 def finished_arms(experiment: Experiment) -> dict[str, list[TrainingRun]]:

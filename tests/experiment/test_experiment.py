@@ -262,6 +262,38 @@ def test_of_several_test_sets_one_is_named_before_the_training(plan):
     assert trained == [3, 3, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"overrides": {"TEST.RECALL.AREA_EDGES": [400]}, "compare": {"primary": "APs"}},
+            "primary metric 'APs': must be one of AP-0-400, ",
+        ),
+        ({"compare": {"primary": "AP-0-400"}}, "primary metric 'AP-0-400': must be one of APs, "),
+        (
+            {"arms": {"stock": None, "scb": {"TEST.RECALL.AREA_EDGES": [400, 900]}}},
+            "TEST.RECALL.AREA_EDGES is .* in stock, seed 3 and .*400.* in scb, seed 3: say what",
+        ),
+    ],
+)
+def test_sizes_that_cannot_be_judged_are_refused_before_the_training(plan, changes, sentence):
+    path = plan(**changes)
+    with pytest.raises(ConfigError, match=f"plan.yaml: compare: {sentence}"):
+        train_all(load_plan(path), silent, silent)
+
+
+def test_sizes_of_the_runs_or_of_the_plan_have_their_primary_metric(plan):
+    sizes = {"TEST.RECALL.AREA_EDGES": [400]}
+    for changes in (
+        {"overrides": sizes, "compare": {"primary": "AP-0-400"}},
+        {"arms": {"stock": None, "scb": sizes}, "compare": {"primary": "APs", "areas": [9, 99]}},
+    ):
+        trained = []
+        train_all(load_plan(plan(**changes)), lambda run, to=trained: to.append(run), silent)
+        assert len(trained) == 4
+        shutil.rmtree("out")
+
+
 def test_a_failed_run_keeps_no_other_from_its_training(plan):
     experiment, said = load_plan(plan()), []
 
