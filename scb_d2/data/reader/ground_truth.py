@@ -26,6 +26,8 @@ from .values import LARGEST_INTEGER, Ids, id_order
 __all__ = ["GroundTruth", "coco_of", "columns_of", "load_ground_truth"]
 
 Array = NDArray[Any]
+# Code that registers a data set may give its annotations more, which no JSON need hold.
+_COCO_KEYS = ("id", "bbox", "area", "iscrowd", "difficult", "segmentation")
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ def coco_of(records: Records, *, numbered: bool = False) -> dict[str, Any]:
         known = {key: record[key] for key in ("file_name", "width", "height") if key in record}
         images.append({"id": image_id, **known})
         for annotation in record.get("annotations", ()):
-            row = {key: value for key, value in annotation.items() if key != "bbox_mode"}
+            row = {key: annotation[key] for key in _COCO_KEYS if key in annotation}
             row["image_id"] = image_id
             row["category_id"] = category_ids[annotation["category_id"]]
             if numbered:
@@ -219,8 +221,10 @@ def coco_of(records: Records, *, numbered: bool = False) -> dict[str, Any]:
             if "keypoints" in annotation:
                 keypoints = annotation["keypoints"]
                 # Records have half a pixel more than COCO's files.
-                row["keypoints"] = [v if n % 3 == 2 else v - 0.5 for n, v in enumerate(keypoints)]
-                row["num_keypoints"] = sum(v > 0 for v in keypoints[2::3])
+                row["keypoints"] = [
+                    float(v) if n % 3 == 2 else float(v) - 0.5 for n, v in enumerate(keypoints)
+                ]
+                row["num_keypoints"] = sum(v > 0 for v in row["keypoints"][2::3])
             annotations.append(row)
     pairs = zip(category_ids, records.class_names, strict=True)
     categories = [{"id": key, "name": name} for key, name in pairs]

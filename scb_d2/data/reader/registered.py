@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,7 +41,7 @@ def canonical_records(
     classes = list(class_names) if class_names is not None else _numbered(found)
     images, count = [], 0
     for index, original in enumerate(dicts):
-        image = {key: _python_number(value) for key, value in original.items()}
+        image = {key: _plain(value) for key, value in original.items()}
         image.setdefault("image_id", index)
         images.append(image)
         if original.get("annotations") is None:
@@ -74,8 +75,10 @@ def _check_dicts(dicts: Sequence[Any], subject: str) -> None:
             )
 
 
-def _python_number(value: Any) -> Any:
-    """A number of Python's in place of one of NumPy's, which readers of JSON values do not know."""
+def _plain(value: Any) -> Any:
+    """What JSON would hold in place of a number of NumPy's, or of a path."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -87,7 +90,7 @@ def _numbered(category_ids: list[Any]) -> list[str]:
 def _annotation(
     annotation: dict[str, Any], num_classes: int, example: str, tally: Tally
 ) -> dict[str, Any] | None:
-    annotation = {key: _python_number(value) for key, value in annotation.items()}
+    annotation = {key: _plain(value) for key, value in annotation.items()}
     category, box = annotation.get("category_id"), annotation.get("bbox")
     if category is None or box is None:
         tally.add("incomplete-annotation", example)
@@ -127,7 +130,7 @@ def _plain_box(box: Any, mode: BoxMode) -> list[float] | None:
     sides = box.tolist() if hasattr(box, "tolist") else box
     if not isinstance(sides, list | tuple):
         return None
-    sides = [_python_number(side) for side in sides]
+    sides = [_plain(side) for side in sides]
     if mode == BoxMode.XYWHA_ABS:
         numbers = [number(side) for side in sides]
         return numbers if len(numbers) == 5 and None not in numbers else None

@@ -19,7 +19,8 @@ def usable_segmentation(value: Any) -> Segmentation | None:
     """The part of a segmentation that Detectron2 can use.
 
     Returns:
-        Polygons of at least three points each, or a compressed RLE; None where nothing is left.
+        Polygons of at least three points each, or a compressed RLE as text; None where nothing is
+        left.
     """
     if isinstance(value, dict):
         return _compressed(value)
@@ -43,11 +44,13 @@ def _compressed(rle: dict[str, Any]) -> dict[str, Any] | None:
     size, counts = rle.get("size"), rle.get("counts")
     if not isinstance(size, list | tuple) or len(size) != 2:
         return None
-    if isinstance(counts, list):
-        try:
-            return mask_util.frPyObjects(rle, *size)
-        except (TypeError, ValueError, OverflowError):
-            return None
+    try:
+        if isinstance(counts, list):
+            counts = mask_util.frPyObjects(rle, *size)["counts"]
+        if isinstance(counts, bytes):  # as pycocotools makes them, and no JSON holds them
+            rle = {"size": size, "counts": counts.decode("ascii")}
+    except (TypeError, ValueError, OverflowError):
+        return None
     return rle if counts and isinstance(counts, str | bytes) else None
 
 

@@ -1,11 +1,15 @@
 """Dicts of data sets that Python code registers."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from detectron2.structures import BoxMode
+from pycocotools import mask as mask_util
 
+from scb_d2.data.reader.ground_truth import coco_of
 from scb_d2.data.reader.records import Records
 from scb_d2.data.reader.registered import canonical_records
 from scb_d2.errors import DataError
@@ -51,6 +55,28 @@ def test_numpy_numbers_are_numbers() -> None:
     }
     numbers = (*read["bbox"], read["id"], read["category_id"], read["iscrowd"], read["area"])
     assert not any(isinstance(value, np.generic) for value in numbers)
+
+
+def test_masks_as_pycocotools_makes_them_are_written_as_json() -> None:
+    pixels = np.zeros((30, 40), np.uint8)
+    pixels[2:14, 1:11] = 1
+    mask = mask_util.encode(np.asfortranarray(pixels))
+    own = {"segmentation": mask, "descriptor": np.zeros(3)}
+    records = _records({**BOX, **own}, file_name=Path("a.png"))
+    assert _only(records)["area"] == 120
+    written = json.loads(json.dumps(coco_of(records)))
+    assert written["images"][0]["file_name"] == "a.png"
+    (annotation,) = written["annotations"]
+    assert mask_util.decode(annotation["segmentation"]).tolist() == pixels.tolist()
+    assert "descriptor" not in annotation
+    assert isinstance(mask["counts"], bytes), "the user's own dict is left alone"
+
+
+def test_keypoints_in_arrays_are_written_as_json() -> None:
+    keypoints = np.array([1.5, 2.5, 2, 0.5, 0.5, 0], dtype=np.float32)
+    (annotation,) = coco_of(_records({**BOX, "keypoints": keypoints}))["annotations"]
+    assert json.dumps(annotation["keypoints"]) == "[1.0, 2.0, 2.0, 0.0, 0.0, 0.0]"
+    assert json.dumps(annotation["num_keypoints"]) == "1"
 
 
 def test_arrays_are_boxes_too() -> None:
