@@ -41,6 +41,10 @@ _RULES: Rules = {
         "has masks in RLE, which the mask format 'polygon' cannot hold; set INPUT.MASK_FORMAT "
         "(instance_mask_format) to bitmask",
     ),
+    "mask-size": (
+        "error",
+        "has masks in RLE whose size [height, width] is not that of their image",
+    ),
     "no-keypoints": (
         "error",
         "has annotations with another number of keypoints than MODEL.ROI_KEYPOINT_HEAD."
@@ -129,7 +133,7 @@ class _Look:
                 self.tally.add("difficult", example)
             if len(annotation["bbox"]) == 4:
                 self._at_box(annotation, size, example)
-            self._at_parts(annotation, example)
+            self._at_parts(annotation, size, example)
 
     def _resizable(self, size: tuple[Any, Any], name: str) -> bool:
         if not all(size):
@@ -172,7 +176,7 @@ class _Look:
         if annotation["area"] > 1.01 * (width + 1) * (height + 1):
             self.tally.add("area-mismatch", f"{example}: {annotation['area']:g} of bbox {box!r}")
 
-    def _at_parts(self, annotation: dict[str, Any], example: str) -> None:
+    def _at_parts(self, annotation: dict[str, Any], size: tuple[Any, Any], example: str) -> None:
         needs, trained = self.needs, self.training and not annotation["iscrowd"]
         if not (trained or self.evaluation):
             return
@@ -182,6 +186,8 @@ class _Look:
                 self.tally.add("no-mask", example)
             elif trained and needs.mask_format == "polygon" and isinstance(mask, dict):
                 self.tally.add("rle-mask", example)
+            elif isinstance(mask, dict) and all(size) and list(mask["size"]) != [*reversed(size)]:
+                self.tally.add("mask-size", f"{example}: {list(mask['size'])}")
         if needs.num_keypoints:
             found = len(annotation.get("keypoints", ())) // 3
             if found != needs.num_keypoints:

@@ -272,6 +272,7 @@ RLE = {"size": [48, 64], "counts": [200, 9, 48 * 64 - 209]}
         (None, "polygon", "no-mask"),
         (RLE, "polygon", "rle-mask"),
         (RLE, "bitmask", None),
+        (RLE | {"size": [64, 48]}, "bitmask", "mask-size"),
     ],
 )
 def test_mask_training_names_the_first_annotation_it_cannot_use(
@@ -287,7 +288,7 @@ def test_mask_training_names_the_first_annotation_it_cannot_use(
     assert [f.code for f in errors] == ([code] if code else [])
     if code:
         assert errors[0].count == 3
-        assert errors[0].examples[0] == "annotation 3"
+        assert errors[0].examples[0].partition(":")[0] == "annotation 3"
     assert not [f for f in check_dataset("odd").findings if f.severity == "error"]
 
 
