@@ -7,8 +7,10 @@ import numpy as np
 import torch
 from detectron2.config import instantiate
 from detectron2.data import transforms as T
+from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.structures import Instances
 from omegaconf import OmegaConf
+from PIL import Image
 from torch import nn
 
 from scb_d2.data.images import vanishes
@@ -75,8 +77,8 @@ class Predictor:
             ConfigError: if the model detects no objects (semantic segmentation, for example).
             DataError: if the image is so long that resizing leaves nothing of it.
         """
-        if self.image_format == "BGR":
-            image = image[:, :, ::-1]
+        if self.image_format != "RGB":
+            image = convert_PIL_to_numpy(Image.fromarray(image), self.image_format)
         if self.tiles is None:
             return self._detect(image)
         return detect_in_tiles(self._detect, image, self.tiles)

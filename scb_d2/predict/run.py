@@ -58,14 +58,14 @@ def predict_images(
     if os.path.exists(output) and not os.path.isdir(output):
         raise ConfigError(f"--output {output} is a file; it must be a folder.")
     paths = find_images(images)
+    pictures = [os.path.join(output, name) for name in _picture_names(paths)]
+    _check_pictures(pictures, paths, output)
     predictor = load_predictor(
         config_file, opts, weights or _weights_beside(find_config_file(config_file))
     )
 
     results, failed = [], 0
-    names = _picture_names(paths)
-    for number, (path, name) in enumerate(zip(paths, names, strict=True), start=1):
-        picture = os.path.join(output, name)
+    for number, (path, picture) in enumerate(zip(paths, pictures, strict=True), start=1):
         try:
             found = _predict(predictor, path, score_threshold, picture)
         except DataError as error:
@@ -117,6 +117,14 @@ def _weights_beside(config_file: str) -> str:
     if not os.path.isfile(path):
         raise ConfigError(f"there is no {path}; give the weights with --weights FILE.")
     return path
+
+
+def _check_pictures(pictures: Sequence[str], images: Sequence[str], output: str) -> None:
+    """Refuse to write over what is read."""
+    read = set(map(os.path.realpath, images))
+    for picture in pictures:
+        if os.path.realpath(picture) in read:
+            raise ConfigError(f"--output {output}: {picture}, which is read, would be overwritten.")
 
 
 def _picture_names(images: Sequence[str]) -> list[str]:

@@ -2,17 +2,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from detectron2.config import instantiate
 from detectron2.data import MetadataCatalog
+from detectron2.data import transforms as T
+from detectron2.structures import Instances
 from PIL import Image
 
+from scb_d2.data import images
 from scb_d2.engine.config.lazy import load_lazy_config
 from scb_d2.engine.config.load import load_config
 from scb_d2.modeling.build import build_model
+from scb_d2.predict.categories import Categories
+from scb_d2.predict.images import read_image
+from scb_d2.predict.predictor import Predictor
 
 
 def save(path: Path, mode: str = "RGB", size: tuple[int, int] = (60, 40), **kwargs) -> Path:
@@ -80,6 +87,34 @@ def test_exif_turns_the_image(predict, tmp_path: Path) -> None:
     predict(save(tmp_path / "a.jpg", size=(80, 40), exif=exif))
     width, height = Image.open(tmp_path / "out" / "a.jpg").size
     assert height > width
+
+
+def test_photographs_are_not_overwritten(scb_d2, tmp_path: Path) -> None:
+    photograph = save(tmp_path / "in" / "a.jpg")
+    before = photograph.read_bytes()
+    for output in (photograph.parent, tmp_path / "in" / ".." / "in"):
+        words = ["--config-file", "config.yaml", "--output", output]
+        done = scb_d2("predict", photograph.parent, *words)
+        assert done.status == 1
+        assert done.err.strip() == (
+            f"--output {output}: {output / 'a.jpg'}, which is read, would be overwritten."
+        )
+    assert photograph.read_bytes() == before
+
+
+@pytest.mark.parametrize("image_format", ["RGB", "BGR", "L", "YUV-BT.601"])
+def test_the_network_sees_what_it_sees_in_evaluation(tmp_path: Path, image_format: str) -> None:
+    class Model(torch.nn.Module):
+        def forward(self, inputs: list[dict]) -> list[dict]:
+            self.seen = inputs[0]["image"]
+            return [{"instances": Instances(self.seen.shape[-2:])}]
+
+    path = str(save(tmp_path / "a.png"))
+    mapper = SimpleNamespace(augmentations=T.AugmentationList([]), image_format=image_format)
+    predictor = Predictor(Model(), mapper, Categories([], []))
+    predictor(read_image(path))
+    evaluated = images.read_image(path, image_format)
+    assert predictor.model.seen.numpy().tolist() == evaluated.transpose(2, 0, 1).tolist()
 
 
 def test_folders_patterns_and_equal_names(predict, tmp_path: Path) -> None:
