@@ -31,6 +31,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from scb_d2.compare.settings import CompareChoices
+from scb_d2.engine.config.safe_yaml import load_yaml
 from scb_d2.errors import ConfigError
 
 from .config_kinds import ConfigKind, kind_of
@@ -178,11 +179,12 @@ def load_plan(path: str | Path) -> Experiment:
 
 def _read(path: Path) -> Plan:
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not readable YAML.") from error
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: is not readable YAML: {reason}.") from error
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: needs the keys config, output, seeds and arms.")
     _refuse_unknown(path, "", loaded, Plan)

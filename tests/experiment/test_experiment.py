@@ -244,6 +244,15 @@ def test_malformed_plans_name_the_key(plan, changes, says):
     assert says in str(error.value)
 
 
+def test_an_arm_that_is_there_twice_is_refused(plan):
+    path = plan()
+    path.write_text(path.read_text().replace("  scb:", "  stock:"))
+    with pytest.raises(
+        ConfigError, match=r"not readable YAML: the key 'stock' of line \d+ is given"
+    ):
+        load_plan(path)
+
+
 def test_a_data_set_that_no_run_is_tested_on_is_refused_before_the_training(plan):
     other = plan(overrides={"DATASETS.TEST": ["one_val"]}, compare={"dataset": "cells_val"})
     with pytest.raises(ConfigError, match=r"stock is tested on one_val .* got 'cells_val'"):

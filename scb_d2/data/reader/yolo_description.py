@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from scb_d2.errors import DataError
+from scb_d2.utils.unique_keys import UniqueKeys
 
 from .images import image_path
 from .tally import Tally
@@ -19,6 +20,10 @@ from .values import number
 __all__ = ["class_names", "description", "places"]
 
 
+class _Loader(UniqueKeys, yaml.SafeLoader):
+    """PyYAML's safe loader that drops no class name and no split."""
+
+
 def description(data: str | Path) -> tuple[Path, dict[str, Any]]:
     """Path and content of a ``data.yaml``; names of classes as they are written there.
 
@@ -26,14 +31,14 @@ def description(data: str | Path) -> tuple[Path, dict[str, Any]]:
         data: the file, or the folder it lies in.
 
     Raises:
-        DataError: if it is missing, not YAML or of keypoints.
+        DataError: if it is missing, not YAML, gives a key twice, or is of keypoints.
     """
     path = Path(data)
     if path.is_dir():
         path = path / "data.yaml"
     try:
         text = read_text(path)
-        content, as_written = yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)
+        content, as_written = yaml.load(text, _Loader), yaml.load(text, yaml.BaseLoader)
     except OSError as error:
         raise DataError(f"The YOLO file {path} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

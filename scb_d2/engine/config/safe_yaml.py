@@ -13,6 +13,7 @@ import yaml
 from detectron2.config import CfgNode
 
 from scb_d2.errors import ConfigError
+from scb_d2.utils.unique_keys import UniqueKeys
 
 __all__ = ["SafeCfgNode", "is_lazy_dump", "load_outline", "load_yaml"]
 
@@ -48,13 +49,13 @@ def load_yaml(text: str | IO[str]) -> Any:
     """What a YAML text holds; tuples become lists.
 
     Raises:
-        yaml.YAMLError: if it is no YAML, or holds code.
+        yaml.YAMLError: if it is no YAML, gives a key twice, or holds code.
     """
     return yaml.load(text, _Loader)
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, with tuples and the zoo's expression."""
+class _Loader(UniqueKeys, yaml.SafeLoader):
+    """PyYAML's safe loader, with tuples and the zoo's expression; no key is given twice."""
 
 
 class _OutlineLoader(_Loader):

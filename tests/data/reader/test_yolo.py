@@ -191,6 +191,9 @@ def test_a_missing_or_broken_description(folder: Path) -> None:
     (folder / "data.yaml").write_text("a: [")
     with pytest.raises(DataError, match="is not YAML"):
         read_yolo(folder, "val")
+    (folder / "data.yaml").write_text("names: {0: cat, 1: dog, 1: bird}\nval: images/val\n")
+    with pytest.raises(DataError, match="is not YAML: the key '1' of line 1 is given again"):
+        read_yolo(folder, "val")
     (folder / "data.yaml").unlink()
     with pytest.raises(DataError, match="cannot be read: No such file"):
         read_yolo(folder, "val")

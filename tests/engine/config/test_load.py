@@ -96,6 +96,10 @@ def test_wrong_overrides_get_one_sentence(tiny_yaml: Path, opts: list[str], sent
         ("SOLVER: {MAX_ITER: {A: 1}}", "SOLVER.MAX_ITER"),
         ("SOLVER: [1, 2]", "SOLVER is a group of keys"),
         ("SOLVER: {MAX_ITER: 3", "is not valid YAML"),
+        (
+            "MODEL:\n  WEIGHTS: a.pth\nMODEL:\n  SCB: {ENABLED: True}",
+            "is not valid YAML: the key 'MODEL' of line 1 is given again in",
+        ),
         ("_BASE_: nowhere.yaml", "nowhere.yaml"),
         ("_BASE_: wrong.yaml", "names itself as its _BASE_"),
         ("", "does not hold config keys"),
