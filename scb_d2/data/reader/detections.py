@@ -138,6 +138,8 @@ def _detections(columns: Columns, ground_truth: GroundTruth, name: str) -> Detec
         scores = np.array(scores).astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{name}: a score is not a number.") from error
+    if scores.ndim != 1:
+        raise DataError(f"{name}: a score is not a number.")
     bad = np.flatnonzero(~np.isfinite(scores))
     if len(bad):
         raise DataError(

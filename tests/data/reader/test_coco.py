@@ -45,6 +45,12 @@ def test_bad_results(row, says):
     assert "\n" not in str(error.value)
 
 
+def test_scores_in_lists_are_no_numbers():
+    truth = load_ground_truth(annotations({"bbox": [10, 10, 20, 20]}))
+    with pytest.raises(DataError, match="a score is not a number"):
+        load_detections([{**GOOD, "score": [0.5]}] * 2, truth)
+
+
 def test_boxes_that_reach_over_the_edge_are_fine():
     truth = load_ground_truth(annotations())
     assert len(load_detections([result([-5, -5, 20, 20], 0.5)], truth)) == 1
