@@ -23,6 +23,8 @@ __all__ = ["MATCH_RANGES", "MatchReport", "count_range", "make_report"]
 MATCH_RANGES: tuple[tuple[int, int | None], ...] = ((0, 0), (1, 5), (6, 10), (11, 20), (21, None))
 """Inclusive ranges of M that figures and tables group by; 0-5 and more than 10 are the paper's."""
 
+_MOSTLY_ONE_SIZE = 0.9
+
 
 @dataclass(frozen=True)
 class MatchReport:
@@ -166,7 +168,7 @@ def make_report(
         suggestions=suggestions,
         covered_by_suggestions=then_covered,
         level_names=list(geometry.in_features),
-        warnings=_warnings(tally, geometry),
+        warnings=_warnings(tally, geometry) + _size_warning(shares["objects"], size_rule),
     )
 
 
@@ -270,3 +272,14 @@ def _warnings(tally: MatchTally, geometry: AnchorGeometry) -> list[str]:
     if geometry.boundary_threshold >= 0:
         warnings.append("Anchors that leave the image are ignored (BOUNDARY_THRESH), as in train.")
     return warnings
+
+
+def _size_warning(objects: Mapping[str, int], size_rule: str) -> list[str]:
+    most = max(objects, key=objects.__getitem__)
+    share = objects[most] / sum(objects.values())
+    if size_rule == "native" or share < _MOSTLY_ONE_SIZE:
+        return []
+    return [
+        f"{share:.1%} of the objects are {most} in pixels of the network's input. AP by size is "
+        "of native pixels, by which the verdict may be another: --sizes native."
+    ]

@@ -30,15 +30,29 @@ ABOUT = {
 CLASSES = ["<script>alert(1)</script>", "a $x$ & b"]
 
 
-def report_of(records, shape=None, **kwargs):
+def report_of(records, shape=None, size_rule="input", **kwargs):
     shape = shape or geometry()
-    tally = collect_matches(records, shape, NATIVE, CLASSES, **kwargs)
-    return make_report(tally, shape, ABOUT, size_rule="input")
+    tally = collect_matches(records, shape, NATIVE, CLASSES, size_rule=size_rule, **kwargs)
+    return make_report(tally, shape, ABOUT, size_rule=size_rule)
 
 
 @pytest.fixture(scope="module")
 def report():
     return report_of(random_records(40))
+
+
+@pytest.mark.parametrize(
+    ("small", "size_rule", "is_told"),
+    [(9, "input", True), (8, "input", False), (9, "native", False)],
+)
+def test_sizes_that_are_nearly_all_one_are_told_of(small, size_rule, is_told):
+    boxes = [[5, 5, 20, 20]] * small + [[5, 5, 55, 55]] * (10 - small)
+    warnings = report_of([record(boxes)], size_rule=size_rule).warnings
+    told = [
+        "90.0% of the objects are small in pixels of the network's input. AP by size is of native "
+        "pixels, by which the verdict may be another: --sizes native."
+    ]
+    assert [w for w in warnings if "native" in w] == told * is_told
 
 
 @pytest.mark.parametrize("form", PAPER_FORMS)
