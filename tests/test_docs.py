@@ -35,6 +35,17 @@ def test_config_reference_is_complete(repo_root):
     assert documented == own_keys()
 
 
+def test_every_page_is_in_the_navigation_of_the_site(repo_root):
+    nav = (repo_root / "mkdocs.yml").read_text("utf-8").partition("\nnav:\n")[2]
+    listed = set(re.findall(r"([\w./-]+\.md)$", nav, re.MULTILINE))
+    pages = {f"docs/{page.name}" for page in (repo_root / "docs").glob("*.md")}
+    pages |= {
+        f"projects/{page.parent.name}/README.md" for page in repo_root.glob("projects/*/README.md")
+    }
+    assert pages <= listed
+    assert all((repo_root / page).is_file() for page in listed if not page.startswith("reference/"))
+
+
 def test_defaults_of_the_loss_in_the_reference(repo_root):
     cfg = get_cfg()
     add_scb_config(cfg)
