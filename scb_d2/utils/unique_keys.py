@@ -4,11 +4,11 @@ from typing import Any
 
 import yaml
 
-__all__ = ["UniqueKeys"]
+__all__ = ["UniqueKeyLoader"]
 
 
-class UniqueKeys(yaml.composer.Composer):
-    """A base to put before a loader of PyYAML, which takes the last value and drops the others."""
+class UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, which by itself takes the last value of a key and drops the others."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """As PyYAML's.

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from scb_d2.errors import DataError
-from scb_d2.utils.unique_keys import UniqueKeys
+from scb_d2.utils.unique_keys import UniqueKeyLoader
 
 from .images import image_path
 from .tally import Tally
@@ -18,10 +18,6 @@ from .text import read_text
 from .values import number
 
 __all__ = ["class_names", "description", "places"]
-
-
-class _Loader(UniqueKeys, yaml.SafeLoader):
-    """PyYAML's safe loader that drops no class name and no split."""
 
 
 def description(data: str | Path) -> tuple[Path, dict[str, Any]]:
@@ -38,7 +34,7 @@ def description(data: str | Path) -> tuple[Path, dict[str, Any]]:
         path = path / "data.yaml"
     try:
         text = read_text(path)
-        content, as_written = yaml.load(text, _Loader), yaml.load(text, yaml.BaseLoader)
+        content, as_written = yaml.load(text, UniqueKeyLoader), yaml.load(text, yaml.BaseLoader)
     except OSError as error:
         raise DataError(f"The YOLO file {path} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -13,7 +13,7 @@ import yaml
 from detectron2.config import CfgNode
 
 from scb_d2.errors import ConfigError
-from scb_d2.utils.unique_keys import UniqueKeys
+from scb_d2.utils.unique_keys import UniqueKeyLoader
 
 __all__ = ["SafeCfgNode", "is_lazy_dump", "load_outline", "load_yaml"]
 
@@ -54,8 +54,8 @@ def load_yaml(text: str | IO[str]) -> Any:
     return yaml.load(text, _Loader)
 
 
-class _Loader(UniqueKeys, yaml.SafeLoader):
-    """PyYAML's safe loader, with tuples and the zoo's expression; no key is given twice."""
+class _Loader(UniqueKeyLoader):
+    """With tuples and the zoo's expression."""
 
 
 class _OutlineLoader(_Loader):
