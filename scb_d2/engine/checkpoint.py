@@ -16,8 +16,7 @@ from detectron2.utils.file_io import PathManager
 from scb_d2.errors import ConfigError, RunError
 from scb_d2.utils.files import PARTIAL_SUFFIX, WholeFilePaths
 from scb_d2.utils.tensors import check_arrays, load_tensors
-
-from .processes import dead_worker
+from scb_d2.utils.user_errors import dead_worker
 
 __all__ = [
     "SafeCheckpointer",
@@ -47,7 +46,7 @@ class SafeCheckpointer(DetectionCheckpointer):
         Raises:
             RunError: if it cannot be written.
             RuntimeError: if a data loader's process died meanwhile, see
-                :func:`scb_d2.engine.processes.dead_worker`.
+                :func:`scb_d2.utils.user_errors.dead_worker`.
         """
         try:
             super().save(name, **kwargs)

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,29 +22,11 @@ __all__ = [
     "check_flags",
     "check_processes",
     "create_ddp",
-    "dead_worker",
     "is_first_local_process",
     "launch",
     "spawns_processes",
     "world_size",
 ]
-
-_DEAD_WORKER = re.compile(r"DataLoader worker \(.*\) (is killed|exited)")
-
-
-def dead_worker(error: BaseException) -> str | None:
-    """What torch said of a data loader's process that died, or None for any other error.
-
-    torch raises it from a signal's handler, so in the midst of whatever the process was doing; what
-    was interrupted may then fail in its own words, so the errors before it are looked at too.
-    """
-    link: BaseException | None = error
-    while link is not None:
-        said = " ".join(str(link).split())
-        if isinstance(link, RuntimeError) and _DEAD_WORKER.search(said):
-            return said
-        link = link.__cause__ or link.__context__
-    return None
 
 
 def create_ddp(model: nn.Module, **kwargs: Any) -> nn.Module:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 from scb_d2.errors import UserError
 
-__all__ = ["hide_user_tracebacks", "report_user_errors", "user_sentence"]
+__all__ = ["dead_worker", "hide_user_tracebacks", "report_user_errors", "user_sentence"]
 
 _DISK = {errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EROFS}
 
+_DEAD_WORKER = re.compile(r"DataLoader worker \(.*\) (is killed|exited)")
 _LOST_PROCESS = re.compile(r"Connection (closed|reset) by peer")
 _LAST_LINE = re.compile(r"^scb_d2\.[\w.]*Error: (.+)$")
 
@@ -47,6 +48,21 @@ def _disk_sentence(error: BaseException) -> str | None:
     )
 
 
+def dead_worker(error: BaseException) -> str | None:
+    """What torch said of a data loader's process that died, or None for any other error.
+
+    torch raises it from a signal's handler, so in the midst of whatever the process was doing; what
+    was interrupted may then fail in its own words, so the errors before it are looked at too.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        said = " ".join(str(link).split())
+        if isinstance(link, RuntimeError) and _DEAD_WORKER.search(said):
+            return said
+        link = link.__cause__ or link.__context__
+    return None
+
+
 def report_user_errors(command: Callable[[], int | None]) -> int:
     """Run a command line; print a :class:`UserError` as its sentence only.
 
@@ -71,8 +87,9 @@ def hide_user_tracebacks() -> None:
     """Keep Detectron2's training loop from logging a traceback for a :class:`UserError`.
 
     Nor for what follows from it in the other processes of the run, which lose their connection and
-    may do so before they are ended; the error itself goes on. Meant for command lines: it adds a
-    filter to the loop's logger of this process.
+    may do so before they are ended, nor for a data loader's process that died, which torch may tell
+    of at a moment when nothing can give it its sentence; the error itself goes on. Meant for
+    command lines: it adds a filter to the loop's logger of this process.
     """
     logging.getLogger("detectron2.engine.train_loop").addFilter(_needs_traceback)
 
@@ -81,4 +98,6 @@ def _needs_traceback(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if error is None:
         return True
-    return user_sentence(error) is None and not _LOST_PROCESS.search(str(error))
+    if user_sentence(error) or dead_worker(error):
+        return False
+    return not _LOST_PROCESS.search(str(error))

@@ -63,7 +63,8 @@ def test_the_training_loop_logs_no_traceback_of_a_user_error(
     logging.getLogger("detectron2").propagate = True
     hide_user_tracebacks()
     lost = RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [::1]:4711")
-    for error in (DataError("a."), lost, ZeroDivisionError("b")):
+    dead = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+    for error in (DataError("a."), lost, dead, ZeroDivisionError("b")):
         try:
             raise error
         except Exception:

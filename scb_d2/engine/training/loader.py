@@ -14,9 +14,9 @@ from detectron2.engine.train_loop import TrainerBase
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
-from scb_d2.engine.processes import dead_worker
 from scb_d2.errors import RunError
 from scb_d2.utils.seeding import derived_seed, temporary_seed
+from scb_d2.utils.user_errors import dead_worker
 
 __all__ = [
     "SeededBatchSampler",
